@@ -1,0 +1,268 @@
+"""Speed of restoring, by stage and against the reference's own arithmetic, and how close it comes to the machine's peak.
+
+    python benchmarks/restore.py --backbone tiny --sizes 512 1024
+    python benchmarks/restore.py --backbone sd2 --sizes 512 1024 --rounds 1 --json restore.json
+
+`sd2` is Stable Diffusion 2.1-base at its full size with random weights and a random rank-256 LoRA. Each arm runs in a process
+of its own, the arms in turn:
+
+- default: what `hypir restore` does: LoRA merged, balanced tiles, channels-last VAE, allocator setting;
+- parity: what `hypir restore --parity` does: the reference's tiles, everything else as above;
+- reference: parity with the LoRA unmerged and glibc's default allocator, which is the reference's own arithmetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from full_models import build_full, random_prompt
+from torch.utils.flop_counter import FlopCounterMode
+
+from hypir_cli.allocator import keep_freed_memory
+from hypir_cli.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.backbones.registry import load_backbone
+from hypir_cli.checkpoint import CheckpointInfo
+from hypir_cli.lora import LoraState, add_fresh_lora, lora_state_dict, merge_lora
+from hypir_cli.parity import restore_parity
+from hypir_cli.restorer import Restorer, native_limits
+from hypir_cli.tile_pass import Request, StageTimes
+
+ARMS = ("default", "parity", "reference")
+RANK = 256
+
+
+def main() -> None:
+    """Run the arms in turn, print the table, write the JSON."""
+    options = parse()
+    if options.arm:
+        print(json.dumps(run_arm(options)))
+        return
+    results = []
+    for size in options.sizes:
+        for _ in range(options.rounds):
+            for arm in options.arms:
+                results.append(run_child(options, arm, size))
+                print(describe(results[-1]), file=sys.stderr, flush=True)
+    rows = summarize(results)
+    print(table(rows))
+    if options.json:
+        content = {"machine": machine(), "rows": rows, "runs": results}
+        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="tiny", choices=("tiny", "sd2"))
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[512, 1024], help="square sides, px"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each arm and size")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
+    parser.add_argument("--batch", type=int, default=1, help="tiles per call in the default arm")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def run_child(options: argparse.Namespace, arm: str, size: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--arm", arm, "--backbone", options.backbone]
+    command += ["--sizes", str(size), "--device", options.device, "--dtype", options.dtype]
+    command += ["--batch", str(options.batch)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{arm} at {size} failed:\n{done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def run_arm(options: argparse.Namespace) -> dict[str, Any]:
+    """One measured restoration after one warm-up of a single small tile."""
+    arm, size, device = options.arm, options.sizes[0], torch.device(options.device)
+    if arm != "reference":
+        keep_freed_memory()
+    torch.manual_seed(0)
+    backbone, prompt = build(options.backbone, merged=arm != "reference")
+    for module in backbone.components().values():
+        module.to(device, getattr(torch, options.dtype))
+        if device.type == "cuda" or module is backbone.components()["vae"]:
+            module.to(memory_format=torch.channels_last)
+    pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    peak_before = peak_flops(device)
+    times = StageTimes(synchronize=torch.cuda.synchronize if device.type == "cuda" else None)
+    restore = default_path if arm == "default" else parity_path
+    restore(backbone, prompt.to(device), pixels[:64, :64], StageTimes(), options)
+    start = time.perf_counter()
+    with FlopCounterMode(display=False) as counter:
+        restore(backbone, prompt.to(device), pixels, times, options)
+    seconds = time.perf_counter() - start
+    peak = max(peak_before, peak_flops(device))
+    return {
+        "backbone": options.backbone,
+        "arm": arm,
+        "size": size,
+        "seconds": seconds,
+        "seconds_per_megapixel": seconds / (size * size / 1e6),
+        "stages": {name: getattr(times, name) for name in ("encode", "denoise", "decode", "other")},
+        "gflop": counter.get_total_flops() / 1e9,
+        "peak_gflops": peak / 1e9,
+        "share_of_peak": counter.get_total_flops() / seconds / peak,
+        "device": options.device,
+        "dtype": options.dtype,
+    }
+
+
+def build(name: str, *, merged: bool) -> tuple[Backbone, PromptEmbeds]:
+    """The backbone, with a random LoRA where it is the large one, and a prompt."""
+    if name == "tiny":
+        backbone = load_backbone("tiny")
+        with torch.inference_mode():
+            return backbone, backbone.encode_prompts([""])
+    backbone = build_full(name)
+    targets = backbone.traits.lora_targets
+    add_fresh_lora(backbone.denoiser, rank=RANK, alpha=RANK, targets=targets, seed=0)
+    if merged:
+        tensors = lora_state_dict(backbone.denoiser)
+        plain = build_full(name)
+        alphas = {key.removesuffix(".lora_A.weight"): float(RANK) for key in tensors}
+        state = LoraState(tensors=tensors, alphas=alphas, info=CheckpointInfo(backbone=name))
+        merge_lora(plain.denoiser, state)
+        backbone = plain
+    return backbone, random_prompt(name)
+
+
+def default_path(
+    backbone: Backbone,
+    prompt: PromptEmbeds,
+    pixels: np.ndarray,
+    times: StageTimes,
+    options: argparse.Namespace,
+) -> None:
+    request = Request(prompt=prompt, timestep=200, coeff_timestep=200)
+    limits = native_limits(backbone, batch=options.batch)
+    Restorer(backbone, limits=limits).restore(pixels, request=request, times=times)
+
+
+def parity_path(
+    backbone: Backbone,
+    prompt: PromptEmbeds,
+    pixels: np.ndarray,
+    times: StageTimes,
+    options: argparse.Namespace,
+) -> None:
+    image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
+    with TimedStages(backbone, times):
+        restore_parity(backbone, image, prompt=prompt, timestep=200, coeff_timestep=200)
+
+
+class TimedStages:
+    """Adds the time inside the backbone's three calls to the stages, whoever calls them."""
+
+    def __init__(self, backbone: Backbone, times: StageTimes) -> None:
+        self.backbone, self.times = backbone, times
+
+    def __enter__(self) -> None:
+        for stage in ("encode", "denoise", "decode"):
+            setattr(self.backbone, stage, self.wrapped(stage, getattr(self.backbone, stage)))
+
+    def wrapped(self, stage: str, call: Any) -> Any:
+        """The call with its time added to the stage."""
+
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            with self.times.measure(stage):
+                return call(*args, **kwargs)
+
+        return measured
+
+    def __exit__(self, *error: object) -> None:
+        for stage in ("encode", "denoise", "decode"):
+            delattr(self.backbone, stage)
+
+
+@torch.inference_mode()
+def peak_flops(device: torch.device) -> float:
+    """Best FLOP/s of a large matrix product and of a 3x3 convolution."""
+    side = 2048 if device.type == "cpu" else 8192
+    a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
+    image = torch.randn(1, 256, 128, 128, device=device).to(memory_format=torch.channels_last)
+    kernel = torch.randn(256, 256, 3, 3, device=device).to(memory_format=torch.channels_last)
+    products = (
+        (2.0 * side**3, lambda: a @ b),
+        (2.0 * 256 * 256 * 9 * 128 * 128, lambda: torch.conv2d(image, kernel, padding=1)),
+    )
+    return max(flops / best_seconds(work, device) for flops, work in products)
+
+
+def best_seconds(work: Any, device: torch.device) -> float:
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def summarize(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Median of each arm and size, and its speed against the reference arm round by round."""
+    rows = []
+    for size in dict.fromkeys(result["size"] for result in results):
+        for arm in dict.fromkeys(result["arm"] for result in results):
+            runs = [r for r in results if r["size"] == size and r["arm"] == arm]
+            middle = sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
+            ratios = [
+                other["seconds"] / run["seconds"]
+                for run, other in zip(
+                    runs,
+                    [r for r in results if r["size"] == size and r["arm"] == "reference"],
+                    strict=False,
+                )
+            ]
+            rows.append({**middle, "speedup": statistics.median(ratios) if ratios else None})
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "| backbone | size | arm | encode s | denoise s | decode s | other s | total s | s/MP "
+        "| share of peak | against reference |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        stages = " | ".join(f"{row['stages'][name]:.2f}" for name in row["stages"])
+        speedup = "" if row["speedup"] is None else f"{row['speedup']:.2f} x"
+        lines.append(
+            f"| {row['backbone']} | {row['size']} | {row['arm']} | {stages} | {row['seconds']:.2f} "
+            f"| {row['seconds_per_megapixel']:.1f} | {row['share_of_peak']:.0%} | {speedup} |"
+        )
+    return "\n".join(lines)
+
+
+def describe(result: dict[str, Any]) -> str:
+    return f"{result['arm']} {result['size']}: {result['seconds']:.2f} s"
+
+
+def machine() -> dict[str, Any]:
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
+    return {
+        "processor": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+if __name__ == "__main__":
+    main()

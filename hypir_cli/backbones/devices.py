@@ -1,0 +1,32 @@
+"""Where and in what a network computes, which is not always where and how its weights are stored."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+_ATTRIBUTE = "hypir_execution_device"
+
+
+def module_device(module: nn.Module) -> torch.device:
+    """Where a network computes: what `set_execution_device` said, else where its weights are."""
+    device = getattr(module, _ATTRIBUTE, None)
+    return device if device is not None else next(module.parameters()).device
+
+
+def set_execution_device(module: nn.Module, device: torch.device | None) -> None:
+    """Say where a network computes while its weights wait elsewhere; None: where its weights are."""
+    setattr(module, _ATTRIBUTE, device)
+
+
+def compute_dtype(module: nn.Module) -> torch.dtype:
+    """What a network computes in: the dtype of its first plain weight, adapters left aside."""
+    for name, parameter in module.named_parameters():
+        if parameter.is_floating_point() and ".lora_" not in name:
+            return parameter.dtype
+    return torch.float32
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """Whether any weight is stored in a quantised form."""
+    return any(type(parameter) is not nn.Parameter for parameter in module.parameters())

@@ -1,0 +1,169 @@
+"""What each backbone takes: weights by number format, activations of a tile, and their sum.
+
+Parameter counts are those of the published configurations; a benchmark (`benchmarks/backbones.py`) counts them again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypir_cli.errors import ConfigError
+
+BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "fp8": 1.0, "nf4": 0.516}
+"""Bytes per stored weight; nf4 has, per 64 weights, one 8-bit scale, and those share 32-bit scales in groups of 256."""
+FORMATS = (
+    ("fp32", "none"),
+    ("bf16", "none"),
+    ("bf16", "int8"),
+    ("bf16", "fp8"),
+    ("bf16", "nf4"),
+)
+"""Number format of the networks and of the denoiser's linear weights."""
+DECODER_VALUES_PER_PIXEL = 1800
+"""Numbers alive at once per image pixel in the decoder of an 8-fold VAE with 128 channels at full resolution, measured; it needs more
+than the denoiser of any backbone does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterCounts:
+    """Weights of a backbone's networks."""
+
+    denoiser: int
+    """All of the denoiser's."""
+    quantizable: int
+    """Those in linear layers of its blocks, which `--quantize` stores in fewer bits."""
+    vae: int
+    """Encoder and decoder."""
+    text_encoders: int
+    """All text encoders together."""
+    native_tile: int
+    """Tile side in image pixels."""
+
+
+COUNTS = {
+    "sd2": ParameterCounts(
+        denoiser=865_910_724,
+        quantizable=299_171_840,
+        vae=83_653_863,
+        text_encoders=340_387_840,
+        native_tile=512,
+    ),
+    "sdxl": ParameterCounts(
+        denoiser=2_567_463_684,
+        quantizable=2_225_356_800,
+        vae=83_653_863,
+        text_encoders=817_720_320,
+        native_tile=1024,
+    ),
+    "sd3": ParameterCounts(
+        denoiser=2_028_328_000,
+        quantizable=2_007_760_896,
+        vae=83_819_683,
+        text_encoders=5_580_620_800,
+        native_tile=1024,
+    ),
+    "sd35": ParameterCounts(
+        denoiser=8_056_627_520,
+        quantizable=8_014_315_520,
+        vae=83_819_683,
+        text_encoders=5_580_620_800,
+        native_tile=1024,
+    ),
+    "flux": ParameterCounts(
+        denoiser=11_901_408_320,
+        quantizable=11_834_228_736,
+        vae=83_819_683,
+        text_encoders=4_885_371_136,
+        native_tile=1024,
+    ),
+    "flux2": ParameterCounts(
+        denoiser=3_875_544_576,
+        quantizable=3_680_501_760,
+        vae=84_046_115,
+        text_encoders=4_022_468_096,
+        native_tile=1024,
+    ),
+}
+"""Registry name -> counts, for the base that the preset names; `tiny` fits anywhere and has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRow:
+    """Bytes that a backbone takes in one number format."""
+
+    dtype: str
+    """Number format of the networks."""
+    quantize: str
+    """Number format of the denoiser's linear weights; `none` for that of the network."""
+    denoiser: int
+    """Weights of the denoiser."""
+    text_encoders: int
+    """Weights of the text encoders, which leave before the denoiser enters."""
+    vae: int
+    """Weights of the VAE."""
+    tile: int
+    """Activations of one tile of `tile_side`."""
+    tile_side: int
+    """Tile side in image pixels."""
+
+    @property
+    def restoring(self) -> int:
+        """On the device while images are restored: denoiser, VAE and one tile."""
+        return self.denoiser + self.vae + self.tile
+
+    @property
+    def total(self) -> int:
+        """Most on the device at any time, when text encoders and denoiser are not there together."""
+        return max(self.restoring, self.text_encoders + self.vae)
+
+
+def memory_table(name: str, *, tile: int | None = None) -> list[MemoryRow]:
+    """One row per number format; empty for a backbone without published sizes (`tiny`).
+
+    Args:
+        name: Registry name.
+        tile: Tile side in image pixels; None takes the native one.
+    """
+    if name not in COUNTS:
+        return []
+    side = tile or COUNTS[name].native_tile
+    return [_row(COUNTS[name], dtype, quantize, side) for dtype, quantize in FORMATS]
+
+
+def memory_row(name: str, *, dtype: str, quantize: str, tile: int | None = None) -> MemoryRow:
+    """The row of one number format.
+
+    Raises:
+        ConfigError: No published sizes for that backbone.
+        KeyError: A format that is not in `BYTES`.
+    """
+    if name not in COUNTS:
+        raise ConfigError(
+            f"there is no memory table for {name}.", hint=f"known: {', '.join(COUNTS)}"
+        )
+    return _row(COUNTS[name], dtype, quantize, tile or COUNTS[name].native_tile)
+
+
+def estimate_tile_bytes(side: int, *, bytes_per_value: int) -> int:
+    """Peak bytes of activations while one tile is restored.
+
+    Args:
+        side: Tile side in image pixels.
+        bytes_per_value: 4 for float32, 2 for half precision.
+    """
+    return side * side * DECODER_VALUES_PER_PIXEL * bytes_per_value
+
+
+def _row(counts: ParameterCounts, dtype: str, quantize: str, side: int) -> MemoryRow:
+    width = BYTES[dtype]
+    stored = width if quantize == "none" else BYTES[quantize]
+    plain = counts.denoiser - counts.quantizable
+    return MemoryRow(
+        dtype=dtype,
+        quantize=quantize,
+        denoiser=int(plain * width + counts.quantizable * stored),
+        text_encoders=int(counts.text_encoders * width),
+        vae=int(counts.vae * width),
+        tile=estimate_tile_bytes(side, bytes_per_value=int(width)),
+        tile_side=side,
+    )

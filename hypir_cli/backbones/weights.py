@@ -1,0 +1,88 @@
+"""Put trained weights into a backbone: a restoration LoRA with its controls, a fine-tuned encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hypir_cli.backbones.base import Backbone
+from hypir_cli.checkpoint import (
+    CheckpointInfo,
+    load_tensors,
+    require_match,
+    require_tensors,
+    save_tensors,
+)
+from hypir_cli.lora import LoraState, attach_lora, merge_lora
+
+
+def apply_lora(
+    backbone: Backbone, state: LoraState, *, scale: float = 1.0, merge: bool = True
+) -> None:
+    """Give a backbone trained adapters, the controls trained with them and the timesteps they were trained at.
+
+    Args:
+        backbone: Changed in place: denoiser, `control_embedding`, timesteps in `traits`.
+        state: From `read_lora`.
+        scale: Strength of the adapters.
+        merge: Add them to the base weights (fast) instead of keeping them beside (exact, trainable).
+
+    Raises:
+        CheckpointError: They belong to another backbone or do not fit.
+    """
+    require_match(state.info, kind="lora", backbone=backbone.traits.name, source=state.source)
+    place = merge_lora if merge else attach_lora
+    place(backbone.denoiser, state, scale=scale)
+    if state.controls:
+        embedding = backbone.enable_controls()
+        _copy_into(embedding, state.controls, source=state.source)
+    use_timesteps(backbone, state.info)
+
+
+def use_timesteps(backbone: Backbone, info: CheckpointInfo) -> None:
+    """Give a backbone the timesteps that a checkpoint was trained at, where it names them."""
+    traits = backbone.traits
+    backbone.traits = replace(
+        traits,
+        timestep=traits.timestep if info.timestep is None else info.timestep,
+        coeff_timestep=traits.coeff_timestep
+        if info.coeff_timestep is None
+        else info.coeff_timestep,
+    )
+
+
+def load_encoder(backbone: Backbone, path: Path) -> CheckpointInfo | None:
+    """Replace the VAE encoder's weights by fine-tuned ones.
+
+    Returns:
+        The file's header, None where it has none of ours.
+
+    Raises:
+        CheckpointError: Unreadable, of another backbone, or with other keys or shapes.
+    """
+    tensors, info = load_tensors(path)
+    require_match(info, kind="encoder", backbone=backbone.traits.name, source=str(path))
+    _copy_into(backbone.encoder_module(), tensors, source=str(path))
+    return info
+
+
+def save_encoder(backbone: Backbone, path: Path, *, info: CheckpointInfo) -> None:
+    """Write the VAE encoder's weights as one safetensors file that `load_encoder` reads.
+
+    Raises:
+        CheckpointError: The file cannot be written.
+    """
+    header = replace(info, kind="encoder", backbone=backbone.traits.name)
+    save_tensors(path, backbone.encoder_module().state_dict(), info=header)
+
+
+@torch.no_grad()
+def _copy_into(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    wanted = module.state_dict()
+    require_tensors(tensors, wanted, source=source, target=type(module).__name__)
+    for key, value in wanted.items():
+        value.copy_(tensors[key])

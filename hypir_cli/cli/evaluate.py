@@ -1,0 +1,253 @@
+"""`hypir eval`: score restored images, compare methods, write reports and rating pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from hypir_cli.cli import console
+from hypir_cli.cli.options import Assignments, ConfigFile, build, given, option
+from hypir_cli.config.evaluate import PROTOCOLS, EvaluateConfig, protocol_values
+from hypir_cli.config.schema import load_yaml
+from hypir_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hypir_cli.evaluate.ratings import RatingSummary
+    from hypir_cli.evaluate.results import Evaluation
+    from hypir_cli.evaluate.run import Folders
+
+_MEASURE = "Measuring"
+_OUTPUT = "Reports"
+_PEOPLE = "Ratings by people"
+
+
+def _opt(dotted: str, *flags: str, panel: str = "", metavar: str = "") -> Any:
+    return option(EvaluateConfig, dotted, *flags, panel=panel, metavar=metavar)
+
+
+def evaluate(
+    restored: Annotated[
+        Path | None,
+        typer.Argument(metavar="RESTORED", help="Folder of restored images, or one image."),
+    ] = None,
+    gt: Annotated[Path | None, typer.Option("--gt", help="Clean images, same tree.")] = None,
+    lq: Annotated[
+        Path | None, typer.Option("--lq", help="The restoration's inputs, same tree.")
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--compare", metavar="NAME=FOLDER", help="Another method's results; repeatable."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="What tables call RESTORED.")] = "restored",
+    metrics: Annotated[
+        str | None, _opt("metrics", "--metrics", panel=_MEASURE, metavar="ID,ID...")
+    ] = None,
+    protocol: Annotated[
+        str | None, _opt("protocol", "--protocol", panel=_MEASURE, metavar="|".join(PROTOCOLS))
+    ] = None,
+    measure__color_space: Annotated[
+        str | None, _opt("measure.color_space", "--color-space", panel=_MEASURE, metavar="rgb|y")
+    ] = None,
+    measure__crop_border: Annotated[
+        int | None, _opt("measure.crop_border", "--crop-border", panel=_MEASURE)
+    ] = None,
+    measure__resize: Annotated[
+        str | None, _opt("measure.resize", "--resize", panel=_MEASURE, metavar="none|gt")
+    ] = None,
+    bootstrap__resamples: Annotated[
+        int | None, _opt("bootstrap.resamples", "--resamples", panel=_MEASURE)
+    ] = None,
+    bootstrap__seed: Annotated[int | None, _opt("bootstrap.seed", "--seed", panel=_MEASURE)] = None,
+    device: Annotated[str | None, _opt("device", "--device", panel=_MEASURE)] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--report",
+            help="File to write: .json, .csv, .md or .html; repeatable.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    images: Annotated[
+        str | None, _opt("images", "--images", panel=_OUTPUT, metavar="auto|embed|beside|none")
+    ] = None,
+    restore_report: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--restore-report",
+            metavar="[NAME=]FILE.json",
+            help="Report of the restore run, for time and memory; repeatable.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    study__folder: Annotated[
+        Path | None, _opt("study.folder", "--user-study", panel=_PEOPLE)
+    ] = None,
+    study__max_pairs: Annotated[
+        int | None, _opt("study.max_pairs", "--study-pairs", panel=_PEOPLE)
+    ] = None,
+    ratings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--ratings", help="Summarise what raters saved; repeatable.", rich_help_panel=_PEOPLE
+        ),
+    ] = None,
+    study_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--study-key",
+            help="The study's key.json; default: beside the ratings.",
+            rich_help_panel=_PEOPLE,
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Score restored images against clean ones, inputs or nothing, with intervals; compare methods; write reports."""
+    flags = given(
+        {
+            "metrics": _split(metrics),
+            "measure__color_space": measure__color_space,
+            "measure__crop_border": measure__crop_border,
+            "measure__resize": measure__resize,
+            "bootstrap__resamples": bootstrap__resamples,
+            "bootstrap__seed": bootstrap__seed,
+            "device": device,
+            "images": images,
+            "study__folder": study__folder,
+            "study__max_pairs": study__max_pairs,
+        }
+    )
+    settings = _settings(flags, protocol=protocol, config=config, assignments=assignments)
+    if ratings:
+        _summarise(ratings, study_key, settings)
+        return
+    if restored is None:
+        raise typer.BadParameter("RESTORED is needed.")
+    from hypir_cli.evaluate.run import Folders
+
+    folders = Folders(
+        methods={name: restored, **_named(compare or [], taken=name)},
+        gt=gt,
+        lq=lq,
+        restore_reports=_reports(restore_report or [], name),
+    )
+    _run(folders, settings, reports=report or [])
+
+
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _settings(
+    flags: dict[str, Any],
+    *,
+    protocol: str | None,
+    config: Path | None,
+    assignments: list[str] | None,
+) -> EvaluateConfig:
+    """Settings, with the protocol named by the flag or by the settings file underneath."""
+    chosen = protocol or (str(load_yaml(config).get("protocol", "")) if config else "")
+    preset = (f"protocol {chosen}", protocol_values(chosen)) if chosen else None
+    if protocol:
+        flags = {**flags, "protocol": protocol}
+    return build(EvaluateConfig, flags, config=config, assignments=assignments, preset=preset)
+
+
+def _named(items: list[str], *, taken: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for item in items:
+        label, sign, folder = item.partition("=")
+        if not sign or not label or not folder:
+            raise ConfigError(f"--compare takes NAME=FOLDER, got {item!r}.")
+        if label in found or label == taken:
+            raise ConfigError(
+                f"two methods are called {label!r}.", hint="--name NAME renames RESTORED"
+            )
+        found[label] = Path(folder)
+    return found
+
+
+def _reports(items: list[str], name: str) -> dict[str, Path]:
+    """Method -> restore report; without a name it is RESTORED's."""
+    found = {}
+    for item in items:
+        label, sign, path = item.partition("=")
+        found[label if sign else name] = Path(path if sign else item)
+    return found
+
+
+def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path]) -> None:
+    from hypir_cli.evaluate.run import evaluate as measure
+    from hypir_cli.report import check_report_path, write_report, write_study
+
+    for path in reports:
+        check_report_path(path)
+    with console.err.status("measuring") as status:
+        found = measure(
+            folders,
+            settings,
+            on_progress=lambda done, total: status.update(f"measuring: {done} of {total} images"),
+        )
+    _print(found)
+    for path in reports:
+        write_report(path, found, images=settings.images)
+        console.out.print(f"Report: {path}", markup=False, soft_wrap=True)
+    if settings.study.folder is not None:
+        page = write_study(settings.study.folder, found.pairing, settings.study)
+        console.out.print(f"Rating page: {page}", markup=False, soft_wrap=True)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _print(found: Evaluation) -> None:
+    """Metrics as rows: terminals are narrow, and methods are few."""
+    from hypir_cli.report.tables import cell, conditions, heading, speed_cells
+
+    table = Table()
+    table.add_column("metric")
+    for method in found.methods:
+        table.add_column(escape(method), justify="right")
+    styles = {"best": "bold green", "second": "underline", "": ""}
+    for info in found.metrics:
+        cells = [cell(found, method, info) for method in found.methods]
+        texts = [
+            Text.assemble((item.mean, styles[item.mark]), "\n", item.interval) for item in cells
+        ]
+        table.add_row(heading(info), *texts)
+    if found.speed:
+        rows = zip(*(speed_cells(found.speed.get(method)) for method in found.methods), strict=True)
+        for label, row in zip(("seconds / image", "peak GB"), rows, strict=True):
+            table.add_row(label, *row)
+    console.out.print(table)
+    console.out.print(conditions(found), markup=False, soft_wrap=True)
+    for problem in found.problems:
+        console.print_warning(f"{problem.what} {problem.hint}".rstrip())
+
+
+def _summarise(files: list[Path], key: Path | None, settings: EvaluateConfig) -> None:
+    from hypir_cli.evaluate.ratings import summarise_ratings
+
+    _print_ratings(summarise_ratings(files, key=key, bootstrap=settings.bootstrap))
+
+
+def _print_ratings(summary: RatingSummary) -> None:
+    from hypir_cli.report.tables import interval_text, number
+
+    table = Table(title=f"{summary.num_raters} raters, 0 to 10")
+    for head in ("method", "mean rating", "pairs won", "ratings"):
+        table.add_column(head, justify="left" if head == "method" else "right")
+    for item in summary.methods:
+        table.add_row(
+            escape(item.method),
+            f"{number(item.rating.mean)}\n{interval_text(item.rating)}",
+            f"{item.wins.mean:.0%}",
+            str(item.num_ratings),
+        )
+    console.out.print(table)

@@ -1,0 +1,128 @@
+"""`hypir info` and `hypir fetch`: what is here, and getting what is not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from hypir_cli.cli import console
+
+if TYPE_CHECKING:
+    from hypir_cli.backbones.memory import MemoryRow
+
+
+def info(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE|RUN_DIR]",
+            help="A weights file or the folder of a training run; without it, this machine.",
+            show_default=False,
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="Show one backbone and the memory it takes.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show versions, devices and backbones, or what a weights file or training run is."""
+    if path is not None and path.is_dir():
+        _run_info(path)
+    elif path is not None:
+        from hypir_cli.inspection import file_facts
+
+        _print_facts({"file": str(path), **file_facts(path)}, as_json=as_json)
+    elif backbone is not None:
+        _backbone_info(backbone, as_json=as_json)
+    else:
+        _machine_info(as_json=as_json)
+
+
+def fetch(
+    backbone: Annotated[str, typer.Argument(help="Backbone to download, e.g. sd2.")],
+    base: Annotated[
+        str | None, typer.Option("--base", help="Another hub id for its base weights.")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Hub revision of the base weights.")
+    ] = None,
+) -> None:
+    """Download everything a backbone needs, so that later runs work offline."""
+    from hypir_cli.backbones.hub import fetch as fetch_backbone
+    from hypir_cli.backbones.presets import backbone_preset
+
+    licence = " ".join(backbone_preset(backbone).licence.split())
+    if licence:
+        console.err.print(f"Licences: {licence}", markup=False)
+    fetched = fetch_backbone(backbone, base=base, revision=revision)
+    _print_facts({"base": str(fetched.base), "lora": str(fetched.lora or "none")}, as_json=False)
+
+
+def _machine_info(*, as_json: bool) -> None:
+    from hypir_cli.inspection import backbone_status, system_facts
+
+    facts, statuses = system_facts(), backbone_status()
+    if as_json:
+        content = {"system": facts, "backbones": [asdict(status) for status in statuses]}
+        typer.echo(json.dumps(content, indent=2))
+        return
+    _print_facts(facts, as_json=False)
+    table = Table("backbone", "base weights", "here", "restoration LoRA", "here", box=None)
+    for status in statuses:
+        table.add_row(
+            status.name,
+            status.base,
+            "yes" if status.base_path else "no",
+            status.lora or "your own",
+            "yes" if status.lora_path else ("no" if status.lora else ""),
+        )
+    console.out.print(table)
+
+
+def _backbone_info(name: str, *, as_json: bool) -> None:
+    from hypir_cli.backbones.presets import backbone_preset
+    from hypir_cli.inspection import backbone_status
+
+    backbone_preset(name)
+    from hypir_cli.backbones.memory import memory_table
+
+    status = next(status for status in backbone_status() if status.name == name)
+    rows = memory_table(name)
+    if as_json:
+        memory = [{**asdict(row), "total": row.total} for row in rows]
+        typer.echo(json.dumps({**asdict(status), "memory": memory}, indent=2))
+        return
+    _print_facts({key: str(value) for key, value in asdict(status).items()}, as_json=False)
+    if rows:
+        console.out.print(_memory_table(rows))
+
+
+def _memory_table(rows: list[MemoryRow]) -> Table:
+    """Gigabytes of weights and of one tile, by number format."""
+    table = Table(title=f"GB on the device, tiles of {rows[0].tile_side} px", box=None)
+    for heading in ("dtype", "quantize", "denoiser", "text", "VAE", "tile", "most at once"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        sizes = (row.denoiser, row.text_encoders, row.vae, row.tile, row.total)
+        table.add_row(row.dtype, row.quantize, *(f"{size / 2**30:.1f}" for size in sizes))
+    return table
+
+
+def _run_info(path: Path) -> None:
+    from hypir_cli.run_info import summarize_run
+
+    _print_facts(summarize_run(path), as_json=False)
+
+
+def _print_facts(facts: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        console.out.print(f"{key:<{width}}  {value}", markup=False, soft_wrap=True)

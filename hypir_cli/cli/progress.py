@@ -1,0 +1,146 @@
+"""Progress of a folder run: a live bar with rates on a terminal, one plain line per image elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from hypir_cli.cli import console
+
+if TYPE_CHECKING:
+    from hypir_cli.engine import Engine
+    from hypir_cli.folder import Event
+
+
+class FolderProgress:
+    """Shows what a folder run does; use it as a context manager.
+
+    Args:
+        quiet: Show nothing but failures and warnings.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = console.on_terminal() and not quiet
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._start = time.perf_counter()
+        self._computed = 0
+        self._megapixels = 0.0
+
+    def __enter__(self) -> FolderProgress:
+        if self._live:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rates]}"),
+                TimeRemainingColumn(),
+                console=console.err,
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def on_ready(self, engine: Engine) -> None:
+        """Say what restores, and which settings will not act."""
+        for text in engine.warnings():
+            console.print_warning(text)
+        backbone = engine.model.backbone
+        if not self._quiet:
+            dtype = str(backbone.dtype).removeprefix("torch.")
+            console.err.print(
+                f"{backbone.traits.name} on {backbone.device}, {dtype}, tiles up to "
+                f"{engine.limits.largest} px",
+                markup=False,
+            )
+        self._start = time.perf_counter()
+
+    def on_event(self, event: Event) -> None:
+        """An image was started, done, skipped or failed."""
+        record = event.record
+        if event.kind == "done" and record is not None:
+            self._computed += 1
+            height, width = record.output_size or (0, 0)
+            self._megapixels += height * width / 1e6
+            for note in record.notes:
+                console.print_warning(f"{event.job.input_path}: {note}")
+        if event.kind == "failed" and record is not None:
+            hint = f" ({record.hint})" if record.hint else ""
+            console.err.print(
+                f"Failed: {event.job.input_path}: {record.reason}{hint}", style="red", markup=False
+            )
+        if self._bar is not None:
+            self._advance(event)
+        elif event.kind == "done" and record is not None and not self._quiet:
+            seconds = sum(record.seconds.values())
+            console.err.print(
+                f"[{event.finished}/{event.total}] {record.outputs[0]} {seconds:.1f} s",
+                markup=False,
+                soft_wrap=True,
+            )
+
+    def on_tiles(self, done: int, total: int) -> None:
+        """Tiles of the image at work."""
+        if self._bar is not None and self._task is not None and total > 1:
+            self._bar.update(self._task, rates=f"tile {done}/{total} {self._rates()}")
+
+    def _advance(self, event: Event) -> None:
+        assert self._bar is not None
+        if self._task is None:
+            self._task = self._bar.add_task("Restoring", total=event.total, rates="")
+        self._bar.update(
+            self._task,
+            completed=event.finished,
+            description=event.job.input_path.name,
+            rates=self._rates(),
+        )
+
+    def _rates(self) -> str:
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        return f"{self._computed / seconds:.2f} images/s {self._megapixels / seconds:.2f} MP/s"
+
+
+_CHATTY = ("diffusers", "bitsandbytes", "torchao", "torch.utils._pytree")
+"""Libraries that comment on each other's versions when they are imported."""
+
+
+class _ConsoleHandler(logging.Handler):
+    """Warnings of the library as warning lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console.print_warning(record.getMessage())
+
+
+def console_logging() -> None:
+    """Show the library's warnings on the console, once."""
+    logger = logging.getLogger("hypir_cli")
+    if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
+        handler = _ConsoleHandler(logging.WARNING)
+        logger.addHandler(handler)
+        logger.propagate = False
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    # It speaks of damaged metadata in images that we report ourselves.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())

@@ -1,0 +1,104 @@
+"""Settings that only the adversarial stage has: adapters, controls, losses, discriminator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hypir_cli.config.degradation import check_probability
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """The adapters that are trained."""
+
+    rank: int = 64
+    """Inner width; the release has 256, the paper's ablation 64."""
+    alpha: float | None = None
+    """The update is scaled by alpha / rank; unset is rank, a factor of 1."""
+    targets: tuple[str, ...] = ()
+    """Module name endings that get adapters; empty takes the backbone's own."""
+    quantize_base: Literal["none", "int8", "fp8", "nf4"] = "none"
+    """Number format of the frozen weights under the adapters (QLoRA): less memory, a slightly coarser base."""
+    start: Path | None = None
+    """LoRA file to start from instead of fresh adapters; it brings its own rank and targets."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"lora.rank must be at least 1, got {self.rank}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlsConfig:
+    """What the user shall be able to steer."""
+
+    texture: bool = False
+    """Tell the model the clean image's texture richness, and fit its prediction from the degraded one."""
+    texture_dropout: float = 0.2
+    """Chance that it is not told, so that restoring works without."""
+    generativity: bool = False
+    """Mix noise of a random level into the latent, and tell the model the level."""
+    generativity_dropout: float = 0.5
+    """Chance of level 0."""
+    max_generativity: float = 1.0
+    """Highest level drawn, 0..1."""
+
+    def __post_init__(self) -> None:
+        check_probability("controls.texture_dropout", self.texture_dropout)
+        check_probability("controls.generativity_dropout", self.generativity_dropout)
+        check_probability("controls.max_generativity", self.max_generativity)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether any control is trained."""
+        return self.texture or self.generativity
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What the generator minimises."""
+
+    adversarial: float = 0.5
+    """Weight of the adversarial loss."""
+    perceptual: float = 5.0
+    """Weight of the perceptual loss."""
+    pixel: float = 1.0
+    """Weight of the mean squared error on the scale -1..1."""
+    perceptual_kind: Literal["lpips-vgg", "stlpips", "vgg16-hed", "efficientnet-lite0", "none"] = (
+        "stlpips"
+    )
+    """Perceptual distance; lpips-vgg is the release's and needs a download, the others come from Python packages."""
+    target: Literal["clean", "sharpened"] = "clean"
+    """Compare with the clean image, or with its unsharp-masked version as the release does (crisper, may overshoot)."""
+
+    def __post_init__(self) -> None:
+        if min(self.adversarial, self.perceptual, self.pixel) < 0:
+            raise ValueError("loss weights must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig:
+    """The judge."""
+
+    trunk: str = "efficientnet-lite0"
+    """Frozen features: efficientnet-lite0 (small, no download), convnext-xxlarge (the release's), any transformers
+    ConvNeXt (folder or hub id), or random-small (untrained, for trying things out)."""
+    hidden: int = 512
+    """Width of the heads."""
+    real_target: float = 0.8
+    """What real images should score, 0..1; below 1 is label smoothing."""
+    smooth_generator: bool = False
+    """Give the generator the same smoothed target, as the release does; its gradient then reverses above a logit of 1.386."""
+    vae_round_trip: bool = False
+    """Show real images after the frozen VAE's round trip, so that VAE artefacts do not give fakes away."""
+    real: Literal["clean", "sharpened"] = "clean"
+    """Real images as they are, or unsharp-masked as the release does."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.real_target <= 1.0:
+            raise ValueError(
+                f"discriminator.real_target must be above 0, at most 1, got {self.real_target}"
+            )
+        if self.hidden < 1:
+            raise ValueError(f"discriminator.hidden must be at least 1, got {self.hidden}")

@@ -1,0 +1,50 @@
+"""Settings of the training data: where the photographs are, and how crops are taken from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hypir_cli.config.degradation import check_probability
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Photographs with prompts, and the crops that training sees."""
+
+    sources: tuple[str, ...] = ()
+    """Folders (searched to the bottom), .parquet or .jsonl tables (columns image_path, prompt), .tar shards, or globs."""
+    prompt: str = ""
+    """Prompt of the photographs that have none of their own."""
+    prompt_dropout: float = 0.0
+    """Chance that a sample's prompt is replaced by the empty one."""
+    crop_size: int = 512
+    """Side of the square crop in pixels."""
+    resize: Literal["none", "short-side"] = "none"
+    """`short-side` first shrinks the photograph so that its shorter side is `crop_size`; `none` crops at full size."""
+    crop: Literal["random", "center"] = "random"
+    """Where the crop is taken."""
+    small: Literal["reflect", "enlarge"] = "reflect"
+    """A photograph below `crop_size` is extended by its mirror image (stays sharp), or enlarged (Lanczos)."""
+    flip_probability: float = 0.5
+    """Chance of mirroring a crop left to right."""
+    shuffle: bool = True
+    """Every epoch in a new order; else the stored order, over and over."""
+    pool_size: int = 0
+    """0 shuffles whole epochs. Otherwise sources (shards) are read in a random order, each nearly from front to back, and
+    shuffled within windows of this many samples; a multiple of the samples that all ranks take per step."""
+    workers: int = 0
+    """Processes that read ahead; 0 reads in the training process."""
+    cache_megabytes: int = 0
+    """Memory (MB, per reading process) that keeps decoded photographs; saves decoding a small set again and again."""
+
+    def __post_init__(self) -> None:
+        check_probability("prompt_dropout", self.prompt_dropout)
+        check_probability("flip_probability", self.flip_probability)
+        if self.crop_size < 1:
+            raise ValueError(f"crop_size must be at least 1, got {self.crop_size}")
+        for name in ("pool_size", "workers", "cache_megabytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.pool_size and not self.shuffle:
+            raise ValueError("pool_size shuffles, so it needs shuffle: true")

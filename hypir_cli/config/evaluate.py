@@ -1,0 +1,114 @@
+"""Settings of `hypir eval`, and the protocols: named, documented sets of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from hypir_cli.config.schema import load_yaml
+from hypir_cli.errors import ConfigError
+
+PROTOCOLS = ("paper-div2k", "paper-realphoto60", "realsr-crop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureConfig:
+    """What is done to the images before they are scored; figures made with different values do not compare."""
+
+    color_space: Literal["rgb", "y"] = "rgb"
+    """Planes of psnr and ssim: the three channels, or studio-swing BT.601 luma (y)."""
+    crop_border: int = 0
+    """Pixels cut from every side before scoring; consistency alone sees whole images."""
+    resize: Literal["none", "gt"] = "none"
+    """A restored image of another size than its GT: an error (none), or resized to the GT, bicubic (gt)."""
+    shrink: int = 4
+    """consistency compares the images at the restored size divided by this, or at the input's if smaller."""
+    cell: int = 16
+    """color-shift compares means over cells of this many pixels a side."""
+
+    def __post_init__(self) -> None:
+        if self.crop_border < 0:
+            raise ValueError(f"measure.crop_border must not be negative, got {self.crop_border}")
+        for name in ("shrink", "cell"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"measure.{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapConfig:
+    """Intervals by resampling the images."""
+
+    resamples: int = 10_000
+    """Number of resampled sets of images."""
+    confidence: float = 0.95
+    """Share of the resampled means inside the interval."""
+    seed: int = 0
+    """Seed of the resampling; the same seed gives the same intervals."""
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise ValueError(f"bootstrap.resamples must be at least 1, got {self.resamples}")
+        if not 0.0 < self.confidence < 1.0:
+            raise ValueError(f"bootstrap.confidence must be in 0..1, got {self.confidence}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyConfig:
+    """A blind rating page for people."""
+
+    folder: Path | None = None
+    """Folder for a blind A/B rating page, its pictures and the key."""
+    max_pairs: int = 100
+    """Most pairs one rater is shown."""
+    seed: int = 0
+    """Seed of the order of pairs and of the sides."""
+
+    def __post_init__(self) -> None:
+        if self.max_pairs < 1:
+            raise ValueError(f"study.max_pairs must be at least 1, got {self.max_pairs}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """All settings of `hypir eval`."""
+
+    protocol: str = ""
+    """Named set of settings: paper-div2k, paper-realphoto60 or realsr-crop."""
+    description: str = ""
+    """What the protocol is and where it is from, kept with the figures."""
+    metrics: tuple[str, ...] = ()
+    """Metric ids, comma-separated; unset takes all that need no download and whose images are given."""
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    """Preparation of the images."""
+    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    """Intervals."""
+    images: Literal["auto", "embed", "beside", "none"] = "auto"
+    """Pictures of an HTML report: inside the file, in a folder beside it, none; auto embeds small sets."""
+    device: str = "auto"
+    """Where learned metrics run: auto, cpu, cuda, cuda:N or mps."""
+    timeout: float = 10.0
+    """Seconds to wait for a server that holds a metric's weights."""
+    study: StudyConfig = field(default_factory=StudyConfig)
+    """Blind rating page."""
+
+    def __post_init__(self) -> None:
+        repeated = sorted({name for name in self.metrics if self.metrics.count(name) > 1})
+        if repeated:
+            raise ValueError(f"metrics names {', '.join(repeated)} more than once")
+        if self.timeout <= 0:
+            raise ValueError(f"timeout must be above 0, got {self.timeout}")
+
+
+def protocol_values(name: str) -> dict[str, Any]:
+    """The nested mapping of a named protocol.
+
+    Raises:
+        ConfigError: There is no such protocol.
+    """
+    if name not in PROTOCOLS:
+        raise ConfigError(f"there is no protocol {name!r}.", hint=f"known: {', '.join(PROTOCOLS)}")
+    folder = resources.files("hypir_cli") / "presets" / "protocols"
+    with resources.as_file(folder / f"{name}.yaml") as path:
+        return load_yaml(Path(path))

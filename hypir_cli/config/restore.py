@@ -1,0 +1,236 @@
+"""Settings of `hypir restore`."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of a size such as `6GB`, `800M` or `123456`; units are powers of 1024.
+
+    Raises:
+        ValueError: Not a positive size.
+    """
+    match = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]?)I?B?\s*", text.upper())
+    try:
+        size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    except ValueError:
+        size = 0
+    if size <= 0:
+        raise ValueError(f"a memory size looks like 6GB or 800MB, got {text!r}")
+    return size
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which networks restore."""
+
+    backbone: str = "tiny"
+    """Diffusion model: tiny (embedded, no download), sd2, sdxl, sd3, sd35, flux or flux2."""
+    base: str | None = None
+    """Base weights: a diffusers-layout folder or a hub id; unset takes the backbone's own."""
+    revision: str | None = None
+    """Hub revision (branch, tag or commit) of the base weights."""
+    lora: str | None = None
+    """Restoration LoRA: a file, or `owner/repository:file` on the hub; unset takes the backbone's own."""
+    lora_scale: float = 1.0
+    """Strength of the LoRA; 1 is as trained, 0 is off."""
+    merge_lora: bool = True
+    """Add the LoRA into the base weights at load, which makes every call faster."""
+    encoder: Path | None = None
+    """Fine-tuned VAE encoder (safetensors from `hypir train-encoder`)."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.lora_scale):
+            raise ValueError(f"model.lora_scale must be a finite number, got {self.lora_scale}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """Where each image's prompt comes from."""
+
+    text: str = ""
+    """Prompt for every image without one of its own."""
+    dir: Path | None = None
+    """Folder with the same tree as the input and one .txt per image."""
+    caption: Literal["none", "sidecar", "llava", "blip", "openai"] = "none"
+    """Prompts from a .txt beside each image, or from a captioning model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlConfig:
+    """What the user steers."""
+
+    texture: float | Literal["auto"] | None = None
+    """Texture richness to aim for: variance of the Laplacian, about 500 smooth, 3000 rich; or auto."""
+    generativity: float = 0.0
+    """Share of noise mixed into the latent, 0 (faithful) to 1 (invents)."""
+    seed: int = 231
+    """Seed of all noise; sample k of an image uses seed + k."""
+    samples: int = 1
+    """Restorations per image, saved as NAME-1, NAME-2..."""
+    posterior: Literal["mean", "sample"] = "mean"
+    """Mean of the VAE posterior (deterministic), or a sample of it as the reference does."""
+    timestep: int | None = None
+    """Timestep into the denoiser, 0 to 999; unset takes the checkpoint's or the backbone's."""
+    coeff_timestep: int | None = None
+    """Fidelity dial, 0 to 999: timestep of the clean-latent formula; smaller keeps more of the input."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.generativity <= 1.0:
+            raise ValueError(f"control.generativity must be in 0..1, got {self.generativity}")
+        if isinstance(self.texture, float) and not 0.0 < self.texture < math.inf:
+            raise ValueError(f"control.texture must be above 0, got {self.texture}")
+        if self.samples < 1:
+            raise ValueError(f"control.samples must be at least 1, got {self.samples}")
+        for name in ("timestep", "coeff_timestep"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 999:
+                raise ValueError(f"control.{name} must be in 0..999, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeConfig:
+    """Size of the result; at most one of the four is set, none keeps the input's size."""
+
+    scale: float | None = None
+    """Result side / input side; unset is 1."""
+    long_side: int | None = None
+    """Length of the result's longer side in pixels."""
+    short_side: int | None = None
+    """Length of the result's shorter side in pixels."""
+    megapixels: float | None = None
+    """Area of the result in millions of pixels."""
+
+    def __post_init__(self) -> None:
+        names = ("scale", "long_side", "short_side", "megapixels")
+        values = {name: getattr(self, name) for name in names}
+        chosen = {name: value for name, value in values.items() if value is not None}
+        if len(chosen) > 1:
+            raise ValueError(f"choose one of {', '.join(f'size.{name}' for name in chosen)}")
+        for name, value in chosen.items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"size.{name} must be above 0, got {value}")
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the result for an input of that size, at least 1x1."""
+        if self.long_side is not None:
+            ratio = self.long_side / max(height, width)
+        elif self.short_side is not None:
+            ratio = self.short_side / min(height, width)
+        elif self.megapixels is not None:
+            ratio = math.sqrt(self.megapixels * 1e6 / (height * width))
+        else:
+            ratio = self.scale or 1.0
+        return max(1, round(height * ratio)), max(1, round(width * ratio))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileConfig:
+    """How large images are cut."""
+
+    size: int | None = None
+    """Largest tile side in image pixels; unset chooses from the backbone, the image and free memory."""
+    overlap: int | None = None
+    """Least overlap of neighbouring tiles in image pixels; unset is 64, or a quarter of a smaller tile."""
+    batch: int | None = None
+    """Tiles per network call; unset chooses from the device."""
+    max_memory: str | None = None
+    """Memory to stay under, e.g. 6GB; unset takes what is free."""
+    parity: bool = False
+    """The reference's own tiling, colour fix and blending instead of ours: slower, more memory."""
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 16:
+            raise ValueError(f"tiles.size must be at least 16, got {self.size}")
+        if self.overlap is not None and self.overlap < 0:
+            raise ValueError(f"tiles.overlap must not be negative, got {self.overlap}")
+        if self.size is not None and (self.overlap or 0) > self.size // 2:
+            raise ValueError(
+                f"tiles.overlap must be at most half of tiles.size ({self.size // 2}), "
+                f"got {self.overlap}"
+            )
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"tiles.batch must be at least 1, got {self.batch}")
+        if self.max_memory is not None:
+            parse_bytes(self.max_memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """Where and how the networks run."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the networks; auto measures where it is not obvious."""
+    compile: bool = False
+    """torch.compile the networks: minutes at the start, faster on large sets."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """Keep networks in CPU memory and move each to the device when used."""
+    quantize: Literal["none", "int8", "fp8", "nf4"] = "none"
+    """Number format of the denoiser's stored weights."""
+    jobs: int = 2
+    """Images read and written ahead of and behind the computing."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            raise ValueError(
+                f"runtime.device must be auto, cpu, cuda[:N] or mps, got {self.device!r}"
+            )
+        if self.jobs < 1:
+            raise ValueError(f"runtime.jobs must be at least 1, got {self.jobs}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputConfig:
+    """What is written."""
+
+    format: Literal["same", "png", "jpg", "webp", "tiff", "avif"] = "same"
+    """File format of the results."""
+    quality: int | None = None
+    """Quality of lossy formats, 1 to 100; unset takes the format's good default."""
+    suffix: str = ""
+    """Text added to each result's name before its extension."""
+    existing: Literal["skip", "overwrite", "error"] = "skip"
+    """What to do with results that are there: skip makes an interrupted run resume."""
+    metadata: Literal["keep", "strip"] = "keep"
+    """Keep EXIF, XMP and resolution, or drop them; the colour profile always stays."""
+    compare: Literal["none", "side", "html"] = "none"
+    """Also write each input beside its result (side), or one page with sliders (html)."""
+    report: Path | None = None
+    """JSON file with what was done to each image."""
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise ValueError(f"output.quality must be in 1..100, got {self.quality}")
+        if "/" in self.suffix or "\\" in self.suffix:
+            raise ValueError(f"output.suffix must not hold a path separator, got {self.suffix!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreConfig:
+    """All settings of `hypir restore`."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Networks."""
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    """Prompts."""
+    control: ControlConfig = field(default_factory=ControlConfig)
+    """Controls."""
+    size: SizeConfig = field(default_factory=SizeConfig)
+    """Size of the results."""
+    tiles: TileConfig = field(default_factory=TileConfig)
+    """Tiles."""
+    color_fix: Literal["wavelet", "adain", "none"] = "wavelet"
+    """Take the low frequencies (wavelet) or the mean and spread (adain) of colour from the input."""
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    """Device and number format."""
+    output: OutputConfig = field(default_factory=OutputConfig)
+    """Files written."""

@@ -1,0 +1,181 @@
+"""Settings of `hypir train-encoder` and `hypir train-gan`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from hypir_cli.config.adversarial import (
+    ControlsConfig,
+    DiscriminatorConfig,
+    LoraConfig,
+    LossConfig,
+)
+from hypir_cli.config.data import DataConfig
+from hypir_cli.config.degradation import PRESETS as DEGRADATION_PRESETS
+from hypir_cli.config.degradation import DegradationConfig, preset_values
+from hypir_cli.config.schema import Layer, flatten, load_yaml, resolve
+from hypir_cli.config.upkeep import (
+    CheckpointConfig,
+    EmaConfig,
+    LoggingConfig,
+    OptimConfig,
+    ScheduleConfig,
+    ValidationConfig,
+)
+from hypir_cli.errors import ConfigError
+
+PRESETS = ("tiny", "sd2", "sdxl", "sd3", "flux", "flux2")
+Command = Literal["encoder", "gan"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which model is trained."""
+
+    backbone: str = "tiny"
+    """Diffusion model: tiny (embedded, no download), sd2, sdxl, sd3, sd35, flux or flux2."""
+    base: str | None = None
+    """Base weights: a diffusers-layout folder or a hub id; unset takes the backbone's own."""
+    revision: str | None = None
+    """Hub revision (branch, tag or commit) of the base weights."""
+    encoder: Path | None = None
+    """Fine-tuned VAE encoder to start from (the output of train-encoder)."""
+    timestep: int | None = None
+    """Timestep into the denoiser, 0 to 999; unset takes the backbone's."""
+    coeff_timestep: int | None = None
+    """Timestep of the clean-latent formula, 0 to 999; unset takes the backbone's."""
+    posterior: Literal["mean", "sample"] = "mean"
+    """Mean of the VAE posterior of the degraded image, or a sample of it as the release trains."""
+
+    def __post_init__(self) -> None:
+        for name in ("timestep", "coeff_timestep"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 999:
+                raise ValueError(f"model.{name} must be in 0..999, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What both training commands share."""
+
+    preset: str = ""
+    """Values to start from: tiny, sd2, sdxl, sd3, flux or flux2; every key below still wins."""
+    output_dir: Path = Path("runs/train")
+    """Folder of the run: config.yaml, checkpoints/, logs/, samples/, metrics.jsonl and the result."""
+    seed: int = 231
+    """Seed of every random draw."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps; with many processes each takes its own."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Model."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Training data."""
+    degradation_preset: str = "realesrgan"
+    """Degradation to start from: realesrgan, light or photo-print."""
+    degradation: DegradationConfig = field(default_factory=DegradationConfig)
+    """How degraded partners are made."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """Length, step sizes and batches."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimiser."""
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    """Averaged weights."""
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    """Logs."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """Validation."""
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    """Checkpoints."""
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed}")
+        if not re.fullmatch(r"auto|cpu|mps|cuda", self.device):
+            raise ValueError(f"device must be auto, cpu, cuda or mps, got {self.device!r}")
+        if self.checkpoint.keep_best != "none" and not self.validation.sources:
+            raise ValueError("checkpoint.keep_best needs validation.sources")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEncoderConfig(RunConfig):
+    """All settings of `hypir train-encoder`."""
+
+    target: Literal["frozen", "paper", "pixel"] = "frozen"
+    """What the decoded latent of the degraded image is compared with: that of the clean image by the original encoder
+    (frozen), by the encoder in training (paper; can collapse), or the clean image itself (pixel)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainGanConfig(RunConfig):
+    """All settings of `hypir train-gan`."""
+
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Adapters."""
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+    """User controls."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Losses."""
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """Discriminator."""
+
+
+def train_layers(cls: type[T], layers: Sequence[Layer], *, command: Command) -> list[Layer]:
+    """The given layers, preceded by the presets that they name.
+
+    Args:
+        cls: `TrainEncoderConfig` or `TrainGanConfig`.
+        layers: Settings file, `--set`, flags; later ones win.
+        command: Section of the preset file that applies.
+
+    Raises:
+        ConfigError: An unknown key or preset.
+    """
+    below = list(layers)
+    name = _last(cls, below, "preset")
+    if name:
+        below.insert(0, (f"preset {name}", preset_section(str(name), command)))
+    degradation = _last(cls, below, "degradation_preset") or DEGRADATION_PRESETS[0]
+    values = {"degradation": preset_values(str(degradation))}
+    return [(f"degradation preset {degradation}", values), *below]
+
+
+def train_config(cls: type[T], layers: Sequence[Layer], *, command: Command) -> T:
+    """Checked settings of a training command; see `train_layers`."""
+    return resolve(cls, layers=train_layers(cls, layers, command=command))
+
+
+def preset_section(name: str, command: Command) -> dict[str, Any]:
+    """The values of a training preset for one command.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    if name not in PRESETS:
+        raise ConfigError(
+            f"there is no training preset {name!r}.", hint=f"known: {', '.join(PRESETS)}"
+        )
+    folder = resources.files("hypir_cli") / "presets" / "train"
+    with resources.as_file(folder / f"{name}.yaml") as path:
+        sections = load_yaml(Path(path))
+    return {"preset": name, **_merged(sections.get("shared", {}), sections.get(command, {}))}
+
+
+def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(low)
+    for key, value in high.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if nested else value
+    return merged
+
+
+def _last(cls: type[Any], layers: Sequence[Layer], key: str) -> Any:
+    found = None
+    for source, values in layers:
+        found = flatten(cls, values, source=source).get(key, found)
+    return found

@@ -1,0 +1,228 @@
+"""The only file that knows pyiqa: its list of metrics, its weights, and how to fail fast where there is no network.
+
+pyiqa downloads weights when a metric is made, without a time limit, and the model hub's client retries for minutes. Here
+a metric is made with a time limit on every connection, and with no connection at all where HF_HUB_OFFLINE is set or the
+hub cannot be reached; weights that are in the caches load either way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import socket
+import tempfile
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from hypir_cli.errors import HypirError
+
+SET_METRICS = ("fid", "fid_dinov2", "sfid", "inception_score")
+"""Metrics of a whole set rather than of an image."""
+_LOCAL_WEIGHTS = {
+    "stlpips": ("stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth"),
+}
+"""Weights that a registry package carries: metric -> module, file inside."""
+_MISSING_HINTS = {
+    "pkg_resources": "pip install 'setuptools<81', which still has pkg_resources",
+}
+_DEFAULT_ENDPOINT = "https://huggingface.co"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What pyiqa says of a metric."""
+
+    lower_better: bool
+    """Which way is better."""
+    needs_reference: bool
+    """Whether it compares with a GT."""
+
+
+def is_installed() -> bool:
+    """Whether pyiqa is there."""
+    return util.find_spec("pyiqa") is not None
+
+
+def version() -> str:
+    """Version of pyiqa."""
+    return metadata.version("pyiqa")
+
+
+@functools.cache
+def catalogue() -> dict[str, Entry]:
+    """Every metric of the installed pyiqa."""
+    configs: dict[str, dict[str, Any]] = _pyiqa().DEFAULT_CONFIGS
+    return {
+        name: Entry(
+            lower_better=bool(config.get("lower_better", False)),
+            needs_reference=config.get("metric_mode") == "FR",
+        )
+        for name, config in configs.items()
+    }
+
+
+def load_metric(
+    name: str, *, device: torch.device, timeout: float
+) -> Callable[[Tensor, Tensor | None], float]:
+    """One of pyiqa's metrics as a function of image and GT.
+
+    Raises:
+        HypirError: Its weights or a package it needs cannot be had.
+    """
+    network = _create(name, device=device, timeout=timeout)
+
+    def score(restored: Tensor, partner: Tensor | None) -> float:
+        with torch.no_grad(), _quiet():
+            value = network(restored) if partner is None else network(restored, partner)
+        return float(value)
+
+    return score
+
+
+def load_set_metric(
+    name: str, *, device: torch.device, timeout: float
+) -> Callable[[Sequence[Path], Sequence[Path]], float]:
+    """One of pyiqa's set metrics as a function of the files restored and the GT files.
+
+    Raises:
+        HypirError: Its weights or a package it needs cannot be had.
+    """
+    network = _create(name, device=device, timeout=timeout)
+
+    def score(restored: Sequence[Path], gt: Sequence[Path]) -> float:
+        with tempfile.TemporaryDirectory(prefix="hypir-") as place, _quiet():
+            folders = [_linked(Path(place) / "restored", restored), _linked(Path(place) / "gt", gt)]
+            if name == "inception_score":
+                return float(network(folders[0], verbose=False))
+            return float(network(*folders, num_workers=0, verbose=False))
+
+    return score
+
+
+def _create(name: str, *, device: torch.device, timeout: float) -> Any:
+    options = _local_weights(name)
+    try:
+        with limited_network(timeout), _quiet():
+            from pyiqa import create_metric
+
+            return create_metric(name, device=device, **options)
+    except ImportError as error:
+        module = error.name or "a package"
+        hint = _MISSING_HINTS.get(module, f"pip install {module}")
+        raise HypirError(
+            f"metric {name}: it needs {module}, which is missing.", hint=hint
+        ) from error
+    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        text = str(error.reason if isinstance(error, URLError) else error)
+        reason = next(iter(text.strip().splitlines()), type(error).__name__)
+        raise HypirError(
+            f"metric {name}: its weights cannot be had ({reason.rstrip('.')}).",
+            hint="run once with network access so that the weights are cached, or leave the metric out",
+        ) from error
+
+
+def _local_weights(name: str) -> dict[str, str]:
+    module, inside = _LOCAL_WEIGHTS.get(name, ("", ""))
+    spec = util.find_spec(module) if module else None
+    if spec is None or not spec.submodule_search_locations:
+        return {}
+    path = Path(next(iter(spec.submodule_search_locations))) / inside
+    return {"pretrained_model_path": str(path)} if path.is_file() else {}
+
+
+@contextlib.contextmanager
+def limited_network(timeout: float) -> Iterator[None]:
+    """Connections opened inside end after `timeout` seconds of silence, or at once where there is no network."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout)
+    try:
+        if is_offline(timeout):
+            with _refused_network():
+                yield
+        else:
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def is_offline(timeout: float) -> bool:
+    """Whether the user asked for no network, or the hub does not answer in time."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE") or not (
+        _reaches(os.environ.get("HF_ENDPOINT", _DEFAULT_ENDPOINT), timeout)
+    )
+
+
+@functools.cache
+def _reaches(url: str, timeout: float) -> bool:
+    request = urllib.request.Request(url, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _refused_network() -> Iterator[None]:
+    """Downloads by torch.hub, pyiqa and the hub's client fail at once instead of trying."""
+    from huggingface_hub import constants
+
+    opener = urllib.request.build_opener(_Refusal())
+    before_opener = urllib.request._opener  # type: ignore[attr-defined]
+    before_flag = constants.HF_HUB_OFFLINE
+    urllib.request.install_opener(opener)
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        urllib.request._opener = before_opener  # type: ignore[attr-defined]
+        constants.HF_HUB_OFFLINE = before_flag
+
+
+class _Refusal(urllib.request.BaseHandler):
+    """Answers every request with an error."""
+
+    handler_order = 0
+
+    def default_open(self, request: urllib.request.Request) -> NoReturn:
+        raise URLError(f"no network; not in the cache: {request.full_url}")
+
+
+def _linked(folder: Path, files: Sequence[Path]) -> str:
+    """A folder that holds just these files, under names that keep their order."""
+    folder.mkdir()
+    for number, path in enumerate(files):
+        (folder / f"{number:06d}{path.suffix.lower()}").symlink_to(path.resolve())
+    return str(folder)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What pyiqa prints and warns about is not for our users."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _pyiqa() -> Any:
+    with _quiet():
+        from pyiqa import default_model_configs
+
+    return default_model_configs

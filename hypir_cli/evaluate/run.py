@@ -1,0 +1,231 @@
+"""Measure folders of restored images against their partners: the whole of `hypir eval` but for the printing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hypir_cli.config.evaluate import EvaluateConfig
+from hypir_cli.errors import ConfigError, HypirError, InputError
+from hypir_cli.evaluate import registry, results
+from hypir_cli.evaluate.bootstrap import Interval
+from hypir_cli.evaluate.pairing import Pairing, Problem, pair, read_rgb
+from hypir_cli.evaluate.prepare import Prepared, prepare
+from hypir_cli.evaluate.provenance import provenance
+from hypir_cli.evaluate.registry import Metric, MetricInfo
+from hypir_cli.evaluate.results import Evaluation, Figures
+from hypir_cli.evaluate.speed import Speed, read_speed
+
+Progress = Callable[[int, int], None]
+"""Images done, images in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """What is to be measured."""
+
+    methods: Mapping[str, Path]
+    """Name -> restored folder; the first is what the others are compared with."""
+    gt: Path | None = None
+    """Clean images."""
+    lq: Path | None = None
+    """Inputs of the restoration."""
+    restore_reports: Mapping[str, Path] | None = None
+    """Name -> report of its restoration, for the speed rows."""
+
+
+def evaluate(
+    folders: Folders, config: EvaluateConfig, *, on_progress: Progress | None = None
+) -> Evaluation:
+    """Measure every method on every image.
+
+    What cannot be measured (a broken file, a missing partner, a metric without weights) is listed among the problems and
+    the rest is measured.
+
+    Raises:
+        ConfigError: An unknown metric, or one whose partner folder was not given.
+        InputError: A folder is missing or empty, or nothing could be measured.
+    """
+    infos, unknowable = _chosen(config, folders)
+    speed = {name: read_speed(path) for name, path in (folders.restore_reports or {}).items()}
+    unknown = sorted(set(speed) - set(folders.methods))
+    if unknown:
+        raise ConfigError(f"a restore report is given for {unknown[0]!r}, which is not compared.")
+    pairing = pair(folders.methods, gt=folders.gt, lq=folders.lq)
+    metrics, problems = _load(infos, config)
+    problems = [*pairing.problems, *unknowable, *problems]
+    figures = _measure(pairing, metrics, config, problems, on_progress or _silent)
+    return _conclude(pairing, metrics, figures, config, problems, speed=speed)
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+def _chosen(config: EvaluateConfig, folders: Folders) -> tuple[list[MetricInfo], list[Problem]]:
+    """The metrics asked for; those that only a missing package could tell of are problems, not the end."""
+    given = {"gt": folders.gt is not None, "lq": folders.lq is not None, "": True}
+    names = config.metrics or registry.default_metrics(gt=given["gt"], lq=given["lq"])
+    infos: list[MetricInfo] = []
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            info = registry.find_metric(name)
+        except ConfigError:
+            raise
+        except HypirError as error:
+            problems.append(Problem(what=error.message, hint=error.hint))
+            continue
+        if not given[info.needs]:
+            raise ConfigError(
+                f"metric {info.id} compares with {info.needs.upper()}, which was not given.",
+                hint=f"add --{info.needs} FOLDER, or leave {info.id} out of --metrics",
+            )
+        infos.append(info)
+    if not infos:
+        raise HypirError(problems[0].what, hint=problems[0].hint)
+    return infos, problems
+
+
+def _load(
+    infos: Sequence[MetricInfo], config: EvaluateConfig
+) -> tuple[list[Metric], list[Problem]]:
+    metrics: list[Metric] = []
+    problems: list[Problem] = []
+    device = _device(config.device)
+    for info in infos:
+        try:
+            metrics.append(
+                registry.load_metric(info, config.measure, device=device, timeout=config.timeout)
+            )
+        except HypirError as error:
+            problems.append(Problem(what=error.message, hint=error.hint))
+    if not metrics:
+        raise HypirError(
+            f"no metric could be made; the first: {problems[0].what}", hint=problems[0].hint
+        )
+    return metrics, problems
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be auto, cpu, cuda[:N] or mps, got {name!r}.") from error
+
+
+def _measure(
+    pairing: Pairing,
+    metrics: Sequence[Metric],
+    config: EvaluateConfig,
+    problems: list[Problem],
+    on_progress: Progress,
+) -> Figures:
+    figures: Figures = {
+        method: {metric.info.id: {} for metric in metrics} for method in pairing.restored
+    }
+    for done, key in enumerate(pairing.keys):
+        on_progress(done, len(pairing.keys))
+        try:
+            gt, lq = _read(pairing.gt, key), _read(pairing.lq, key)
+        except InputError as error:
+            problems.append(Problem(what=error.message, hint=error.hint))
+            continue
+        for method, files in pairing.restored.items():
+            try:
+                sample = prepare(read_rgb(files[key]), gt=gt, lq=lq, measure=config.measure)
+            except InputError as error:
+                problems.append(Problem(what=_named(error.message, files[key]), hint=error.hint))
+                continue
+            for metric in metrics:
+                value = _score(metric, sample, files[key], problems)
+                if value is not None:
+                    figures[method][metric.info.id][key] = value
+    on_progress(len(pairing.keys), len(pairing.keys))
+    return figures
+
+
+def _read(files: Mapping[str, Path], key: str) -> Tensor | None:
+    return read_rgb(files[key]) if files else None
+
+
+def _named(message: str, path: Path) -> str:
+    return message if str(path) in message else f"{path}: {message}"
+
+
+def _score(metric: Metric, sample: Prepared, path: Path, problems: list[Problem]) -> float | None:
+    """The figure, or None with a problem added. pyiqa's networks refuse images by assertions and runtime errors."""
+    if metric.score is None:
+        return None
+    restored, partner = sample.inputs(metric.info)
+    try:
+        value = metric.score(restored, partner)
+    except (ValueError, RuntimeError, AssertionError) as error:
+        problems.append(Problem(what=f"{path}: metric {metric.info.id}: {error}."))
+        return None
+    if value != value:
+        problems.append(Problem(what=f"{path}: metric {metric.info.id} gave no number."))
+        return None
+    return value
+
+
+def _conclude(
+    pairing: Pairing,
+    metrics: Sequence[Metric],
+    figures: Figures,
+    config: EvaluateConfig,
+    problems: list[Problem],
+    *,
+    speed: Mapping[str, Speed],
+) -> Evaluation:
+    names = [metric.info.id for metric in metrics if metric.info.per_image]
+    summary = results.summarise(figures, names, pairing.keys, config.bootstrap)
+    for metric in metrics:
+        if metric.score_set is not None:
+            _add_set_figures(metric, pairing, summary, problems)
+    if not any(summary.values()):
+        first = problems[0] if problems else Problem(what="no figure came out")
+        raise InputError(f"nothing could be measured; the first: {first.what}", hint=first.hint)
+    measured = tuple(
+        metric.info for metric in metrics if all(metric.info.id in row for row in summary.values())
+    )
+    return Evaluation(
+        metrics=measured,
+        pairing=pairing,
+        figures=figures,
+        summary=summary,
+        differences=results.differences(figures, names, pairing.keys, config.bootstrap),
+        ranks={
+            info.id: results.ranking(
+                {method: row[info.id].mean for method, row in summary.items()}, info.better
+            )
+            for info in measured
+        },
+        speed=speed,
+        problems=tuple(problems),
+        provenance=provenance(config),
+    )
+
+
+def _add_set_figures(
+    metric: Metric,
+    pairing: Pairing,
+    summary: dict[str, dict[str, Interval]],
+    problems: list[Problem],
+) -> None:
+    assert metric.score_set is not None
+    gt = [pairing.gt[key] for key in pairing.keys] if pairing.gt else []
+    for method, files in pairing.restored.items():
+        try:
+            value = metric.score_set([files[key] for key in pairing.keys], gt)
+        except (ValueError, RuntimeError, OSError) as error:
+            problems.append(Problem(what=f"metric {metric.info.id} on {method}: {error}."))
+            continue
+        interval = Interval(mean=value, low=None, high=None, count=len(pairing.keys))
+        summary[method] = {**summary[method], metric.info.id: interval}

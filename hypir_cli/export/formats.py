@@ -1,0 +1,140 @@
+"""The file formats of other programs: how each names and stores the same adapters.
+
+Every adapter that arrives here has alpha equal to its rank, so that formats without a place for alpha lose nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hypir_cli.checkpoint import CheckpointInfo, save_tensors
+from hypir_cli.errors import CheckpointError
+from hypir_cli.images import atomic_file
+from hypir_cli.lora import LoraState
+from hypir_cli.lora.kohya import FAMILIES, FLAT_PREFIX, fuse, kohya_names
+
+DIFFUSERS_PREFIXES = {
+    "sd2": "unet.",
+    "sdxl": "unet.",
+    "sd3": "transformer.",
+    "sd35": "transformer.",
+    "flux": "transformer.",
+    "flux2": "transformer.",
+}
+"""What each family's pipeline calls its denoiser."""
+PEFT_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Adapters ready to be written."""
+
+    state: LoraState
+    """Adapters with alpha equal to rank."""
+    backbone: str
+    """Registry name."""
+    info: CheckpointInfo
+    """Header."""
+    extras: Mapping[str, Tensor]
+    """Tensors trained along (controls, texture predictor), under the names of our own files."""
+
+
+def write_peft(export: Export, out: Path) -> Path:
+    """One `.safetensors` in our own names, or a PEFT adapter folder where `out` has no such ending.
+
+    Returns:
+        The file with the tensors.
+    """
+    if out.suffix == ".safetensors":
+        save_tensors(out, {**export.state.tensors, **export.extras}, info=export.info)
+        return out
+    file = out / "adapter_model.safetensors"
+    named = {f"{PEFT_PREFIX}{key}": value for key, value in export.state.tensors.items()}
+    save_tensors(file, {**named, **export.extras}, info=replace(export.info, key_format="peft"))
+    with atomic_file(out / "adapter_config.json") as config:
+        config.write(json.dumps(_peft_config(export), indent=2).encode())
+    return file
+
+
+def write_diffusers(export: Export, out: Path) -> Path:
+    """A file that a stock pipeline's `load_lora_weights` takes."""
+    prefix = DIFFUSERS_PREFIXES.get(export.backbone)
+    if prefix is None:
+        raise _unsupported("diffusers", export.backbone, tuple(DIFFUSERS_PREFIXES))
+    named = {f"{prefix}{key}": value for key, value in export.state.tensors.items()}
+    file = _as_safetensors(out)
+    save_tensors(file, named, info=replace(export.info, key_format="diffusers"))
+    return file
+
+
+def write_kohya(export: Export, out: Path) -> Path:
+    """A file for ComfyUI, A1111 and others that follow kohya's names."""
+    if export.backbone not in FAMILIES:
+        raise _unsupported("kohya", export.backbone, FAMILIES)
+    state = export.state
+    names = kohya_names(state.modules, family=export.backbone)
+    nameless = set(state.modules).difference(*names.values())
+    if nameless:
+        raise CheckpointError(
+            f"kohya's convention has no name for {sorted(nameless)[0]} and {len(nameless) - 1} more "
+            f"of this {export.backbone} LoRA.",
+            hint="layers that are fused there need adapters on all their parts; use --format diffusers",
+        )
+    tensors: dict[str, Tensor] = {}
+    for name, modules in names.items():
+        down, up = fuse([state.pair(module) for module in modules])
+        tensors[f"{FLAT_PREFIX}{name}.lora_down.weight"] = down
+        tensors[f"{FLAT_PREFIX}{name}.lora_up.weight"] = up
+        tensors[f"{FLAT_PREFIX}{name}.alpha"] = torch.tensor(float(down.shape[0]), dtype=down.dtype)
+    file = _as_safetensors(out)
+    save_tensors(file, tensors, info=replace(export.info, key_format="kohya"))
+    return file
+
+
+def write_reference(export: Export, out: Path) -> Path:
+    """The release's `.pth`: a plain state dict with the adapter name `default` in its keys."""
+    if export.backbone != "sd2":
+        raise _unsupported("reference", export.backbone, ("sd2",))
+    named = {
+        key.removesuffix(".weight") + ".default.weight": value.clone()
+        for key, value in export.state.tensors.items()
+    }
+    file = out if out.suffix in (".pth", ".pt") else out.with_name(f"{out.name}.pth")
+    with atomic_file(file) as stream:
+        torch.save(named, stream)
+    return file
+
+
+def _peft_config(export: Export) -> dict[str, object]:
+    ranks = export.state.ranks
+    common = max(ranks.values())
+    others = {f"^{name}": rank for name, rank in ranks.items() if rank != common}
+    return {
+        "peft_type": "LORA",
+        "base_model_name_or_path": export.info.base or None,
+        "r": common,
+        "lora_alpha": common,
+        "rank_pattern": others,
+        "alpha_pattern": others,
+        "target_modules": list(export.state.modules),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "inference_mode": True,
+    }
+
+
+def _as_safetensors(out: Path) -> Path:
+    return out if out.suffix == ".safetensors" else out / "pytorch_lora_weights.safetensors"
+
+
+def _unsupported(form: str, backbone: str, known: tuple[str, ...]) -> CheckpointError:
+    return CheckpointError(
+        f"there is no {form} format for {backbone} LoRAs, only for {', '.join(known)}.",
+        hint="--format peft works for every backbone",
+    )

@@ -1,0 +1,22 @@
+"""A folder of images around a one-image restoration: find, name, resume, read, write, shard and report."""
+
+from hypir_cli.folder.events import Event
+from hypir_cli.folder.jobs import Job, scan_inputs
+from hypir_cli.folder.pipeline import Restored, RestoreOne
+from hypir_cli.folder.report import FolderReport, Record
+from hypir_cli.folder.run import run_folder
+from hypir_cli.folder.shard import Shard, detect_shard, parse_shard
+
+__all__ = [
+    "Event",
+    "FolderReport",
+    "Job",
+    "Record",
+    "RestoreOne",
+    "Restored",
+    "Shard",
+    "detect_shard",
+    "parse_shard",
+    "run_folder",
+    "scan_inputs",
+]

@@ -1,0 +1,172 @@
+"""Which input becomes which output: the tree kept, names distinct, inputs safe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+
+from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.folder.scan import Found, find_images
+from hypir_cli.images import ImageFormat, format_of_suffix, output_suffix
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One image to restore."""
+
+    input_path: Path
+    """The file to read."""
+    relative_path: PurePath
+    """Its place in the input tree, by which its prompt is found."""
+    output_paths: tuple[Path, ...]
+    """Files to write, one per sample."""
+
+
+def scan_inputs(
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    format: Literal["same"] | ImageFormat = "same",
+    suffix: str = "",
+    num_samples: int = 1,
+    overwrite_inputs: bool = False,
+) -> list[Job]:
+    """Jobs for every image meant by the inputs, in natural order; the same inputs give the same names every time.
+
+    Args:
+        inputs: Files, folders (with everything below them) and patterns.
+        output: A file when there is one input file and the name ends like an image's, else a folder.
+        format: Format of the results; `same` keeps each input's where it can be written, else PNG.
+        suffix: Text added to each name before its extension.
+        num_samples: Results per image; with more than one they are called NAME-1, NAME-2...
+        overwrite_inputs: Allow results that take the place of an input.
+
+    Raises:
+        InputError: An input does not exist, holds no image, or would be overwritten.
+        ConfigError: The output is a file name where a folder is needed, or contradicts the format.
+    """
+    output_path = Path(output)
+    found = find_images(inputs, exclude=output_path)
+    names = _Names(suffix=suffix, num_samples=num_samples)
+    if _is_file_name(output, found, inputs):
+        _check_format(output_path, format)
+        target = names.claim(output_path.parent, output_path.stem, output_path.suffix, found[0])
+        jobs = [_job(found[0], target)]
+    else:
+        jobs = _folder_jobs(found, output_path, format, names)
+    jobs = _without_own_results(jobs, inputs)
+    if not overwrite_inputs:
+        _check_inputs_safe(jobs)
+    return jobs
+
+
+class _Names:
+    """Output names handed out so far."""
+
+    def __init__(self, *, suffix: str, num_samples: int) -> None:
+        self._suffix = suffix
+        self._num_samples = num_samples
+        self._taken: set[str] = set()
+
+    def claim(self, folder: Path, stem: str, extension: str, item: Found) -> tuple[Path, ...]:
+        """The first free name for one input: its own, then with the input's extension, then with a number."""
+        for candidate in self._candidates(stem, item):
+            paths = tuple(folder / f"{name}{extension}" for name in self._samples(candidate))
+            keys = {_name_key(path) for path in paths}
+            if not keys & self._taken:
+                self._taken |= keys
+                return paths
+        raise AssertionError("the candidates never end")
+
+    def _candidates(self, stem: str, item: Found) -> Iterator[str]:
+        yield stem
+        stem = f"{stem}-{item.path.suffix.lower().lstrip('.')}"
+        yield stem
+        number = 2
+        while True:
+            yield f"{stem}-{number}"
+            number += 1
+
+    def _samples(self, stem: str) -> list[str]:
+        stem += self._suffix
+        if self._num_samples == 1:
+            return [stem]
+        return [f"{stem}-{number}" for number in range(1, self._num_samples + 1)]
+
+
+def _folder_jobs(
+    found: list[Found], output: Path, format: Literal["same"] | ImageFormat, names: _Names
+) -> list[Job]:
+    """One job per input; an input that keeps its extension keeps its name before any that takes a new one."""
+    if output.is_file():
+        raise ConfigError(
+            f"the output {output} is a file, but a folder is needed for {len(found)} input(s).",
+            hint="name a folder, which is made if missing",
+        )
+    targets: dict[Path, tuple[Path, ...]] = {}
+    extensions = {item.path: output_suffix(item.path.suffix, format) for item in found}
+    for item in sorted(found, key=lambda item: extensions[item.path] != item.path.suffix):
+        folder, extension = output / item.relative.parent, extensions[item.path]
+        targets[item.path] = names.claim(folder, item.relative.stem, extension, item)
+    return [_job(item, targets[item.path]) for item in found]
+
+
+def _job(item: Found, output_paths: tuple[Path, ...]) -> Job:
+    return Job(input_path=item.path, relative_path=item.relative, output_paths=output_paths)
+
+
+def _is_file_name(output: str | Path, found: list[Found], inputs: Sequence[str | Path]) -> bool:
+    """Whether the output names one image file."""
+    path = Path(output)
+    if path.is_dir() or str(output).endswith(("/", os.sep)):
+        return False
+    if format_of_suffix(path.suffix) is None:
+        return False
+    if len(found) > 1 or Path(inputs[0]).is_dir():
+        raise ConfigError(
+            f"the output {output} is a file name, but the input is a folder or several files.",
+            hint="name a folder, which is made if missing; end it with / if its name has a dot",
+        )
+    return True
+
+
+def _check_format(output: Path, format: Literal["same"] | ImageFormat) -> None:
+    if format not in ("same", format_of_suffix(output.suffix)):
+        raise ConfigError(
+            f"the output {output} does not end like the format {format}.",
+            hint=f"name it {output.with_suffix('.' + format)}, or drop --format",
+        )
+
+
+def _without_own_results(jobs: list[Job], inputs: Sequence[str | Path]) -> list[Job]:
+    """Jobs whose input is not the result of another job, as after an earlier run into the same folder."""
+    named = {os.path.abspath(text) for text in inputs}
+    results = {os.path.realpath(path): job for job in jobs for path in job.output_paths}
+    return [
+        job
+        for job in jobs
+        if os.path.abspath(job.input_path) in named
+        or results.get(os.path.realpath(job.input_path), job) is job
+    ]
+
+
+def _check_inputs_safe(jobs: list[Job]) -> None:
+    """Refuse names that would replace an input."""
+    inputs = {os.path.realpath(job.input_path) for job in jobs}
+    for job in jobs:
+        for path in job.output_paths:
+            if os.path.realpath(path) in inputs:
+                raise InputError(
+                    f"the result of {job.input_path} would replace the input {path}.",
+                    hint="choose another output folder, or add --suffix _restored",
+                )
+
+
+def _name_key(path: Path) -> str:
+    """What makes two names the same file: on macOS and Windows, case does not count."""
+    text = os.path.abspath(path)
+    return text.casefold() if sys.platform in ("darwin", "win32") else text

@@ -1,0 +1,168 @@
+"""Read ahead, compute, write behind.
+
+Computing happens in the calling thread. Reading and writing happen in threads beside it, as far ahead and behind as a
+budget of pixels allows, so that memory stays bounded: large images are taken one after the other.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from hypir_cli.errors import HypirError
+from hypir_cli.folder.events import Log
+from hypir_cli.folder.finish import Output, Source, save_samples
+from hypir_cli.folder.jobs import Job
+from hypir_cli.folder.report import blank_record
+from hypir_cli.images import ImageData, image_size, read_image
+from hypir_cli.images.atomic import FolderGuard
+from hypir_cli.images.data import Pixels
+
+PIXELS_IN_FLIGHT = 32_000_000
+"""Output pixels of all images between the start of reading and the end of writing, unless a single one has more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What a restoration returns."""
+
+    samples: Sequence[Pixels]
+    """One (H, W, C) uint8 or uint16 array per output path; C is 1 for a grey input."""
+    details: Mapping[str, object] = field(default_factory=dict)
+    """For the report: prompt, seeds, peak memory."""
+
+
+RestoreOne = Callable[[ImageData, Job], Restored]
+"""Restores one image; raises `HypirError` where that fails for a reason of the image's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    """An image on its way in."""
+
+    job: Job
+    pixels: int
+    seconds: dict[str, float]
+    future: Future[list[ImageData]]
+    """Ends with the one image in a list, to be taken out so that the future does not keep its pixels alive."""
+
+
+class Pipeline:
+    """Reading threads, the caller's thread, writing threads, and the pixels between them."""
+
+    def __init__(
+        self,
+        restore_one: RestoreOne,
+        log: Log,
+        *,
+        output: Output,
+        keep_pixels: bool,
+        num_jobs: int,
+        output_pixels: Callable[[int, int], int],
+    ) -> None:
+        self._restore_one = restore_one
+        self._log = log
+        self._output = output
+        self._keep_pixels = keep_pixels
+        self._num_jobs = num_jobs
+        self._output_pixels = output_pixels
+        self._guard = FolderGuard()
+        self._readers = ThreadPoolExecutor(num_jobs, thread_name_prefix="hypir-read")
+        self._writers = ThreadPoolExecutor(num_jobs, thread_name_prefix="hypir-write")
+        self._writing: deque[tuple[Future[None], int]] = deque()
+        self._in_flight = 0
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Take every job through; on an error or interrupt, finish the writes that were begun and pass it on."""
+        waiting, reading = deque(jobs), deque[_Reading]()
+        try:
+            while waiting or reading:
+                self._read_ahead(waiting, reading)
+                if reading:
+                    self._compute(reading.popleft())
+                else:
+                    self._await_write()
+            while self._writing:
+                self._await_write()
+        finally:
+            self._readers.shutdown(cancel_futures=True)
+            self._writers.shutdown()
+
+    def _read_ahead(self, waiting: deque[Job], reading: deque[_Reading]) -> None:
+        """Start reading as many images as threads and pixels allow; at least one when nothing is in flight."""
+        while self._writing and self._writing[0][0].done():
+            self._await_write()
+        while waiting and len(reading) <= self._num_jobs:
+            pixels = self._pixels_of(waiting[0])
+            if self._in_flight and self._in_flight + pixels > PIXELS_IN_FLIGHT:
+                return
+            job = waiting.popleft()
+            self._in_flight += pixels
+            seconds: dict[str, float] = {}
+            future = self._readers.submit(self._read, job, seconds)
+            reading.append(_Reading(job=job, pixels=pixels, seconds=seconds, future=future))
+
+    def _pixels_of(self, job: Job) -> int:
+        """Larger of input and output; 0 where the header cannot be read, which reading will report."""
+        try:
+            height, width = image_size(job.input_path)
+        except HypirError:
+            return 0
+        return max(height * width, self._output_pixels(height, width))
+
+    def _read(self, job: Job, seconds: dict[str, float]) -> list[ImageData]:
+        """In a reading thread: the image, unless its result could not be written anyway."""
+        start = time.perf_counter()
+        for folder in {path.parent for path in job.output_paths}:
+            self._guard.check(folder)
+        image = read_image(job.input_path)
+        seconds["read"] = time.perf_counter() - start
+        return [image]
+
+    def _compute(self, item: _Reading) -> None:
+        """In the caller's thread: restore one image and hand it to the writers."""
+        try:
+            image = item.future.result().pop()
+            self._log.start(item.job)
+            start = time.perf_counter()
+            restored = self._restore_one(image, item.job)
+            item.seconds["compute"] = time.perf_counter() - start
+        except HypirError as error:
+            self._in_flight -= item.pixels
+            self._log.fail(item.job, error)
+            return
+        source = Source.of(image, keep_pixels=self._keep_pixels)
+        del image
+        while len(self._writing) >= self._num_jobs:
+            self._await_write()
+        future = self._writers.submit(self._write, item.job, source, restored, item.seconds)
+        self._writing.append((future, item.pixels))
+
+    def _write(
+        self, job: Job, source: Source, restored: Restored, seconds: dict[str, float]
+    ) -> None:
+        """In a writing thread: all samples of one image."""
+        start = time.perf_counter()
+        try:
+            notes = save_samples(source, restored.samples, job.output_paths, output=self._output)
+        except HypirError as error:
+            self._log.fail(job, error)
+            return
+        record = replace(
+            blank_record(job, "done"),
+            notes=(*source.notes, *notes),
+            seconds={**seconds, "write": time.perf_counter() - start},
+            input_size=source.size,
+            output_size=(restored.samples[0].shape[0], restored.samples[0].shape[1]),
+            details=restored.details,
+        )
+        self._log.finish("done", job, record)
+
+    def _await_write(self) -> None:
+        """Wait for the oldest write; what a listener raised in it comes out here."""
+        future, pixels = self._writing.popleft()
+        self._in_flight -= pixels
+        future.result()

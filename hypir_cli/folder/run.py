@@ -1,0 +1,123 @@
+"""Restore a list of images: skip what is there, report, and survive single failures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from hypir_cli.errors import ConfigError, HypirError
+from hypir_cli.folder.events import Listener, Log
+from hypir_cli.folder.finish import Output
+from hypir_cli.folder.jobs import Job
+from hypir_cli.folder.pipeline import Pipeline, RestoreOne
+from hypir_cli.folder.report import FolderReport, Record, planned
+from hypir_cli.folder.shard import Shard
+
+
+def run_folder(
+    jobs: Sequence[Job],
+    restore_one: RestoreOne,
+    *,
+    existing: Literal["skip", "overwrite", "error"] = "skip",
+    quality: int | None = None,
+    keep_metadata: bool = True,
+    compare: bool = False,
+    num_jobs: int = 2,
+    shard: Shard | None = None,
+    report_path: Path | None = None,
+    dry_run: bool = False,
+    settings: Mapping[str, object] | None = None,
+    output_pixels: Callable[[int, int], int] = lambda height, width: height * width,
+    on_event: Listener = lambda event: None,
+) -> FolderReport:
+    """Restore every job of this shard; one that fails is recorded and the rest go on.
+
+    Args:
+        jobs: The whole list, the same on every shard.
+        restore_one: Called in this thread, one image at a time.
+        existing: What to do where a result is there: leave it and go on, write it anew, or refuse to start.
+        quality: 1..100 for lossy formats, None for each format's default.
+        keep_metadata: Carry Exif, XMP and dpi over.
+        compare: Also write each input beside its result.
+        num_jobs: Threads for reading, and as many for writing.
+        shard: The part of the list to take; None is all of it.
+        report_path: JSON file to write at the end, also when interrupted; a dry run writes it too.
+        dry_run: Only say what would be done.
+        settings: For the report.
+        output_pixels: Pixels of all results of an image of (height, width), for bounding memory.
+        on_event: Called as things happen, from several threads but never at the same time.
+
+    Raises:
+        ConfigError: `existing` is error and a result is there.
+        InputError: The report cannot be written.
+        KeyboardInterrupt: Passed on once the images that were being written are whole.
+    """
+    shard = shard or Shard()
+    mine = shard.take(jobs)
+    todo = mine if existing == "overwrite" else [job for job in mine if not _is_done(job)]
+    if existing == "error" and any(
+        os.path.exists(path) for job in mine for path in job.output_paths
+    ):
+        raise _existing_error(mine)
+    log = Log(mine, on_event)
+    if dry_run:
+        log.skip_all_but(todo)
+        return _report(log.records + planned(todo), mine, shard, settings, report_path)
+    output = Output(
+        quality=quality,
+        keep_metadata=keep_metadata,
+        overwrite=existing == "overwrite",
+    )
+    pipeline = Pipeline(
+        restore_one,
+        log,
+        output=output,
+        keep_pixels=compare,
+        num_jobs=num_jobs,
+        output_pixels=output_pixels,
+    )
+    try:
+        log.skip_all_but(todo)
+        pipeline.run(todo)
+    except BaseException:
+        with contextlib.suppress(HypirError):
+            _report(log.records, mine, shard, settings, report_path, interrupted=True)
+        raise
+    return _report(log.records, mine, shard, settings, report_path)
+
+
+def _is_done(job: Job) -> bool:
+    return all(os.path.exists(path) for path in job.output_paths)
+
+
+def _existing_error(jobs: Sequence[Job]) -> ConfigError:
+    there = [path for job in jobs for path in job.output_paths if os.path.exists(path)]
+    return ConfigError(
+        f"{len(there)} result(s) are there already, the first is {there[0]}.",
+        hint="use --existing skip to go on where a run ended, or --existing overwrite",
+    )
+
+
+def _report(
+    records: Sequence[Record],
+    jobs: Sequence[Job],
+    shard: Shard,
+    settings: Mapping[str, object] | None,
+    path: Path | None,
+    *,
+    interrupted: bool = False,
+) -> FolderReport:
+    """The report in the order of the jobs, written where asked."""
+    order = {str(job.input_path): index for index, job in enumerate(jobs)}
+    report = FolderReport(
+        records=tuple(sorted(records, key=lambda record: order[record.input])),
+        shard=shard,
+        interrupted=interrupted,
+        settings=settings or {},
+    )
+    if path is not None:
+        report.write(path)
+    return report

@@ -1,0 +1,29 @@
+"""Pixels in and out: image files with their depth, alpha, colour profile and metadata."""
+
+from hypir_cli.images.atomic import atomic_file
+from hypir_cli.images.data import ImageData, Metadata, quantize, to_float
+from hypir_cli.images.formats import (
+    MAX_PIXELS,
+    READABLE_SUFFIXES,
+    ImageFormat,
+    format_of_suffix,
+    output_suffix,
+)
+from hypir_cli.images.reading import image_size, read_image
+from hypir_cli.images.writing import write_image
+
+__all__ = [
+    "MAX_PIXELS",
+    "READABLE_SUFFIXES",
+    "ImageData",
+    "ImageFormat",
+    "Metadata",
+    "atomic_file",
+    "format_of_suffix",
+    "image_size",
+    "output_suffix",
+    "quantize",
+    "read_image",
+    "to_float",
+    "write_image",
+]

@@ -1,0 +1,130 @@
+"""Small repairs inside an Exif block, byte for byte elsewhere, so that maker notes and offsets stay valid.
+
+An Exif block is a TIFF structure: a header, a first directory (IFD0) and a second one (Exif) that IFD0 points to.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+ORIENTATION = 0x0112
+EXIF_IFD = 0x8769
+PIXEL_WIDTH = 0xA002
+PIXEL_HEIGHT = 0xA003
+
+_SHORT, _LONG = 3, 4
+_PREFIX = b"Exif\x00\x00"
+_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[2-8]""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """One integer in a directory."""
+
+    tag: int
+    kind: int
+    offset: int
+    """Where its value stands."""
+    value: int
+
+
+def without_prefix(exif: bytes) -> bytes:
+    """The TIFF structure alone."""
+    while exif.startswith(_PREFIX):
+        exif = exif[len(_PREFIX) :]
+    return exif
+
+
+def orientation(exif: bytes) -> int:
+    """How the stored pixels are turned, 1 (upright) to 8; 1 where the block does not say.
+
+    Raises:
+        ValueError: The block is damaged.
+    """
+    value = _find(exif, ORIENTATION)
+    return value.value if value is not None and 1 <= value.value <= 8 else 1
+
+
+def upright(exif: bytes) -> bytes:
+    """The block for pixels that have been turned upright: orientation 1, and no thumbnail of the old picture.
+
+    Raises:
+        ValueError: The block is damaged.
+    """
+    block = bytearray(exif)
+    order = _byte_order(exif)
+    _patch(block, _find(exif, ORIENTATION), 1)
+    start = _first_directory(exif)
+    end = start + 2 + 12 * _unpack(order + "H", exif, start)
+    if end + 4 <= len(block):
+        struct.pack_into(order + "I", block, end, 0)
+    return bytes(block)
+
+
+def with_size(exif: bytes, *, width: int, height: int) -> bytes:
+    """The block with the pixel size it states, if any, brought up to date.
+
+    Raises:
+        ValueError: The block is damaged.
+    """
+    block = bytearray(exif)
+    entry = _find(exif, EXIF_IFD)
+    if entry is not None:
+        for item in _entries(exif, entry.value):
+            if item.tag in (PIXEL_WIDTH, PIXEL_HEIGHT):
+                _patch(block, item, width if item.tag == PIXEL_WIDTH else height)
+    return bytes(block)
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """The XMP packet with its orientation, if any, set to 1."""
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+
+
+def _byte_order(exif: bytes) -> str:
+    """The struct prefix the block's header asks for."""
+    orders = {b"II*\x00": "<", b"MM\x00*": ">"}
+    if exif[:4] not in orders:
+        raise ValueError("the Exif block does not start with a TIFF header")
+    return orders[exif[:4]]
+
+
+def _unpack(layout: str, exif: bytes, offset: int) -> int:
+    """One integer at an offset."""
+    try:
+        return int(struct.unpack_from(layout, exif, offset)[0])
+    except struct.error as error:
+        raise ValueError("the Exif block is cut short") from error
+
+
+def _first_directory(exif: bytes) -> int:
+    """Offset of IFD0."""
+    return _unpack(_byte_order(exif) + "I", exif, 4)
+
+
+def _entries(exif: bytes, start: int) -> Iterator[_Entry]:
+    """The single integers of the directory at an offset."""
+    order = _byte_order(exif)
+    for index in range(_unpack(order + "H", exif, start)):
+        offset = start + 2 + 12 * index
+        tag, kind = (_unpack(order + "H", exif, offset + shift) for shift in (0, 2))
+        if kind in (_SHORT, _LONG) and _unpack(order + "I", exif, offset + 4) == 1:
+            value = _unpack(order + ("H" if kind == _SHORT else "I"), exif, offset + 8)
+            yield _Entry(tag=tag, kind=kind, offset=offset + 8, value=value)
+
+
+def _find(exif: bytes, tag: int) -> _Entry | None:
+    """One integer of IFD0."""
+    entries = _entries(exif, _first_directory(exif))
+    return next((entry for entry in entries if entry.tag == tag), None)
+
+
+def _patch(block: bytearray, entry: _Entry | None, value: int) -> None:
+    """Put another integer where one stands; a value too wide for its type is left out."""
+    if entry is None or (entry.kind == _SHORT and value > 0xFFFF):
+        return
+    layout = _byte_order(bytes(block[:4])) + ("H" if entry.kind == _SHORT else "I")
+    struct.pack_into(layout, block, entry.offset, value)

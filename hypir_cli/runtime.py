@@ -1,0 +1,175 @@
+"""Where to compute, in which number format, and how much memory there is for it."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import torch
+
+from hypir_cli.errors import DeviceError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Number formats by the name that users give."""
+CLEARLY_FASTER = 1.3
+"""How many times faster bfloat16 must be than float32 for `auto` to choose it on a CPU."""
+_UNLIMITED = 2**60
+"""Control groups write a number this large where there is no limit."""
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The device of a name; `auto` takes CUDA, then MPS, then the CPU.
+
+    Args:
+        name: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Raises:
+        DeviceError: There is no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise DeviceError(f"{name!r} is no device.", hint="use auto, cpu, cuda, cuda:N or mps")
+    device = torch.device(name)
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise DeviceError(
+            f"there is no device {name}: {count} CUDA devices are usable here.",
+            hint="use --device auto or cpu, or install a CUDA build of torch",
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("there is no MPS device here.", hint="use --device auto or cpu")
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format of a name.
+
+    `auto` is float32 on a CPU unless a short measurement finds bfloat16 clearly faster, bfloat16 on CUDA devices that have
+    it and float16 on those that have not, and float32 on MPS, where half-precision VAEs turn black.
+
+    Args:
+        name: `auto`, `fp32`, `bf16` or `fp16`.
+        device: Where the networks run.
+
+    Raises:
+        DeviceError: No such format, or the device cannot compute in it.
+    """
+    if name == "auto":
+        return _auto_dtype(device)
+    if name not in DTYPES:
+        raise DeviceError(f"{name!r} is no number format.", hint="use auto, fp32, bf16 or fp16")
+    if name == "fp16" and device.type == "cpu":
+        raise DeviceError(
+            "float16 is too slow and too narrow on a CPU.", hint="use --dtype auto, fp32 or bf16"
+        )
+    return DTYPES[name]
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be used on a device; on the CPU within the limits of its control groups."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + held)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return min([int(psutil.virtual_memory().available), *cgroup_room()])
+
+
+def bf16_speedup() -> float:
+    """How many times faster than float32 this CPU multiplies and convolves in bfloat16; takes about 0.1 s."""
+    return min(
+        _seconds(work, torch.float32) / _seconds(work, torch.bfloat16)
+        for work in (_matrix_product, _convolution)
+    )
+
+
+def cgroup_room(
+    *, root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> list[int]:
+    """Bytes left under each memory limit on this process, version 1 and 2; empty where there is none."""
+    rooms = []
+    for folder in _cgroup_folders(root, membership):
+        limit = _number(folder / "memory.max", folder / "memory.limit_in_bytes")
+        used = _number(folder / "memory.current", folder / "memory.usage_in_bytes")
+        if limit is not None and used is not None and limit < _UNLIMITED:
+            rooms.append(max(0, limit - used + _reclaimable(folder)))
+    return rooms
+
+
+def _auto_dtype(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        # Emulated bfloat16 would be slower than float16.
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if native or torch.version.hip else torch.float16
+    if device.type == "cpu" and bf16_speedup() >= CLEARLY_FASTER:
+        return torch.bfloat16
+    return torch.float32
+
+
+def _matrix_product(dtype: torch.dtype) -> Callable[[], torch.Tensor]:
+    left, right = torch.ones(2, 512, 512, dtype=dtype).unbind()
+    return lambda: left @ right
+
+
+def _convolution(dtype: torch.dtype) -> Callable[[], torch.Tensor]:
+    image = torch.ones(1, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
+    kernel = torch.ones(64, 64, 3, 3, dtype=dtype)
+    return lambda: torch.nn.functional.conv2d(image, kernel, padding=1)
+
+
+@torch.inference_mode()
+def _seconds(
+    make: Callable[[torch.dtype], Callable[[], torch.Tensor]], dtype: torch.dtype
+) -> float:
+    work = make(dtype)
+    work()
+
+    def timed() -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    return statistics.median(timed() for _ in range(5))
+
+
+def _cgroup_folders(root: Path, membership: Path) -> Iterator[Path]:
+    """Folders of this process's memory groups, from its own up to the root of each hierarchy."""
+    try:
+        lines = membership.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        top = root / controllers
+        folder = top / path.strip("/")
+        yield from (parent for parent in (folder, *folder.parents) if parent.is_relative_to(top))
+
+
+def _number(*paths: Path) -> int | None:
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8").strip()
+        except OSError:
+            continue
+        return int(text) if text.isdigit() else None
+    return None
+
+
+def _reclaimable(folder: Path) -> int:
+    """Bytes of file cache in a group that the kernel gives up before it runs out."""
+    try:
+        lines = (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    values = dict(line.split(" ", 1) for line in lines if " " in line)
+    return int(values.get("total_inactive_file", values.get("inactive_file", 0)))

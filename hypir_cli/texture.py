@@ -1,0 +1,113 @@
+"""Texture richness: how much fine detail an image has, as one number, and a predictor of it from a degraded image.
+
+Source: section 3 of HYPIR (arXiv:2507.20590) steers by a statistic of the Laplacian; values like 500 are smooth, 5000 rich.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LUMA = (0.299, 0.587, 0.114)
+"""BT.601 weights of red, green and blue."""
+_NUM_SCALES = 4
+_RIDGE = 1e-3
+
+
+def texture_richness(images: Tensor) -> Tensor:
+    """Variance of the Laplacian of the 8-bit luma.
+
+    Args:
+        images: RGB, (B, 3, H, W), 0..1.
+
+    Returns:
+        (B,) float32, at least 0, in squared 8-bit levels.
+    """
+    return _laplacian(_luma(images)).flatten(1).var(1, correction=0)
+
+
+class TexturePredictor(nn.Module):
+    """Texture richness that the clean image behind a degraded one probably has.
+
+    Linear in logarithms of the degraded image's own detail at several scales, fitted in closed form to all pairs it was
+    shown: nothing to tune, and the order of the pairs does not matter.
+    """
+
+    weight: Tensor
+    moments: Tensor
+    targets: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        num = 2 * _NUM_SCALES + 1
+        self.register_buffer("weight", torch.zeros(num, dtype=torch.float64))
+        self.register_buffer("moments", torch.zeros(num, num, dtype=torch.float64))
+        self.register_buffer("targets", torch.zeros(num, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def statistics(self, lq: Tensor, gt: Tensor) -> Tensor:
+        """What a batch adds to the fit, one flat vector that ranks may sum before `update`."""
+        features = _detail_features(lq)
+        wanted = texture_richness(gt).cpu().double().clamp(min=1e-3).log()
+        moments = features.T @ features
+        number = torch.full((1,), float(len(lq)), dtype=torch.float64)
+        return torch.cat([moments.flatten(), features.T @ wanted, number])
+
+    def update(self, statistics: Tensor) -> None:
+        """Add what `statistics` gave and fit again."""
+        statistics = statistics.to(self.moments)
+        num = len(self.targets)
+        self.moments += statistics[: num * num].reshape(num, num)
+        self.targets += statistics[num * num : -1]
+        self.count += statistics[-1]
+        ridge = (
+            _RIDGE * self.count * torch.eye(num, dtype=torch.float64, device=self.moments.device)
+        )
+        self.weight.copy_(torch.linalg.solve(self.moments + ridge, self.targets))
+
+    @torch.no_grad()
+    def forward(self, lq: Tensor) -> Tensor:
+        """Predicted texture richness of (B, 3, H, W) images in 0..1, (B,) float32, above 0."""
+        logarithm = _detail_features(lq) @ self.weight.cpu()
+        return logarithm.clamp(-7.0, 14.0).exp().float().to(lq.device)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> TexturePredictor:
+        """A predictor from its state dict (keys without `texture_predictor.`)."""
+        predictor = cls()
+        predictor.load_state_dict(dict(tensors))
+        return predictor
+
+
+def _detail_features(images: Tensor) -> Tensor:
+    """(B, 2 * scales + 1) float64 on the CPU: log variance and log mean size of the Laplacian at each scale, and 1."""
+    luma = _luma(images)
+    features = []
+    for _ in range(_NUM_SCALES):
+        detail = _laplacian(luma).flatten(1)
+        features += [
+            detail.var(1, correction=0).add(0.1).log(),
+            detail.abs().mean(1).add(0.1).log(),
+        ]
+        # A crop too small to halve again repeats its last scale.
+        luma = F.avg_pool2d(luma, 2) if min(luma.shape[-2:]) >= 4 else luma
+    features.append(torch.ones_like(features[0]))
+    # Not every device knows float64.
+    return torch.stack(features, dim=1).cpu().double()
+
+
+def _luma(images: Tensor) -> Tensor:
+    """(B, 1, H, W) luma in whole 8-bit levels."""
+    levels = (images.float().clamp(0.0, 1.0) * 255.0).round()
+    weights = torch.tensor(LUMA, device=images.device).reshape(1, 3, 1, 1)
+    return (levels * weights).sum(1, keepdim=True).round()
+
+
+def _laplacian(luma: Tensor) -> Tensor:
+    """Sum of the four neighbours minus four times the centre, edges mirrored."""
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=luma.device)
+    return F.conv2d(F.pad(luma, (1, 1, 1, 1), mode="reflect"), kernel[None, None])

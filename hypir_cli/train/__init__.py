@@ -1,0 +1,1 @@
+"""Training: data, degradation, losses, discriminator, EMA, the loop, and the two stages."""

@@ -1,0 +1,176 @@
+"""The two steps of the adversarial stage, each blind to the other player's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hypir_cli.backbones.base import Backbone
+from hypir_cli.config.train import TrainGanConfig
+from hypir_cli.train.degradation import usm_sharpen
+from hypir_cli.train.discriminator import Discriminator, mean_logit
+from hypir_cli.train.generator import GanModels
+from hypir_cli.train.losses import discriminator_loss, generator_loss, pixel_loss
+from hypir_cli.train.perceptual import TrunkDistance
+from hypir_cli.train.runtime import Runtime
+from hypir_cli.train.stage import Pairs
+from hypir_cli.train.trunks import TrunkFeatures
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorOutcome:
+    """What one generator step leaves for the discriminator and the log."""
+
+    restored: Tensor
+    """(B, 3, H, W), detached."""
+    fake_features: TrunkFeatures | None
+    """Trunk features of `restored`, detached."""
+    target_features: TrunkFeatures | None
+    """Trunk features of the target, where the perceptual loss had to make them."""
+    scalars: dict[str, Tensor]
+    """Losses, and norms of their gradients at the restored image."""
+
+
+def generator_step(
+    models: GanModels,
+    restored: Tensor,
+    pairs: Pairs,
+    *,
+    config: TrainGanConfig,
+    runtime: Runtime,
+    scale: float,
+) -> GeneratorOutcome:
+    """Add the generator's gradients; the discriminator is only asked, nothing of it changes.
+
+    Each loss is differentiated down to the restored image by itself, which frees its graph before the next one is built
+    and gives the norm of its gradient for nothing; one backward pass then takes their sum through the generator.
+    """
+    target = sharpened(pairs.gt, config) if config.loss.target == "sharpened" else pairs.gt
+    leaf = restored.detach().requires_grad_()
+    shared = _SharedFeatures(models)
+    scalars: dict[str, Tensor] = {}
+    total = torch.zeros_like(leaf)
+    for name, weight, loss_of in _terms(models, target, shared=shared, config=config):
+        with runtime.autocast():
+            loss = loss_of(leaf)
+        keep = shared.is_used_again(name)
+        (gradient,) = torch.autograd.grad(loss * (weight * scale), leaf, retain_graph=keep)
+        total += gradient
+        scalars[f"loss/{name}"] = loss.detach()
+        scalars[f"grad/{name}"] = gradient.norm() / scale
+    restored.backward(total)  # type: ignore[no-untyped-call]
+    return GeneratorOutcome(
+        restored=leaf.detach(),
+        fake_features=shared.fake.detach() if shared.fake is not None else None,
+        target_features=shared.target,
+        scalars=scalars,
+    )
+
+
+def discriminator_step(
+    discriminator: Discriminator,
+    real_features: TrunkFeatures,
+    fake_features: TrunkFeatures,
+    *,
+    real_target: float,
+    runtime: Runtime,
+    scale: float,
+) -> dict[str, Tensor]:
+    """Add the heads' gradients; the generator is not involved: the fake features have no history."""
+    heads = discriminator.heads.train()
+    num_real = len(real_features.pooled)
+    with runtime.autocast():
+        # Both halves in one call, so that the spectral norms move once per batch.
+        logits = heads(real_features.joined(fake_features.detach()))
+        real_logits = [level[:num_real] for level in logits]
+        fake_logits = [level[num_real:] for level in logits]
+        loss = discriminator_loss(real_logits, fake_logits, real_target=real_target)
+    (loss * scale).backward()  # type: ignore[no-untyped-call]
+    return {
+        "loss/discriminator": loss.detach(),
+        "logits/real": mean_logit(real_logits),
+        "logits/fake": mean_logit(fake_logits),
+    }
+
+
+@torch.no_grad()
+def real_images(backbone: Backbone, gt: Tensor, *, config: TrainGanConfig) -> Tensor:
+    """What the discriminator is shown as real, (B, 3, H, W)."""
+    real = sharpened(gt, config) if config.discriminator.real == "sharpened" else gt
+    if config.discriminator.vae_round_trip:
+        return backbone.decode(backbone.encode(real))
+    return real
+
+
+def sharpened(images: Tensor, config: TrainGanConfig) -> Tensor:
+    """Unsharp-masked images, as the degradation's settings say."""
+    sharpen = config.degradation.sharpen
+    return usm_sharpen(
+        images, weight=sharpen.weight, radius=sharpen.radius, threshold=sharpen.threshold
+    )
+
+
+_Term = tuple[str, float, Callable[[Tensor], Tensor]]
+
+
+class _SharedFeatures:
+    """Trunk features within one generator step; the perceptual loss uses them too if it looks through the same trunk."""
+
+    def __init__(self, models: GanModels) -> None:
+        self.fake: TrunkFeatures | None = None
+        self.target: TrunkFeatures | None = None
+        self._discriminator = models.discriminator
+        perceptual = models.perceptual
+        trunk = None if models.discriminator is None else models.discriminator.trunk
+        is_same = isinstance(perceptual, TrunkDistance) and perceptual.trunk is trunk
+        self.distance: TrunkDistance | None = perceptual if is_same else None  # type: ignore[assignment]
+
+    def of_fake(self, images: Tensor) -> TrunkFeatures:
+        """Features of the restored image, with history."""
+        if self.fake is None:
+            assert self._discriminator is not None
+            self.fake = self._discriminator.features(images)
+        return self.fake
+
+    def is_used_again(self, name: str) -> bool:
+        """Whether a later loss needs the graph of this one."""
+        return name == "perceptual" and self.distance is not None
+
+    def perceptual(self, images: Tensor, target: Tensor) -> Tensor:
+        """The perceptual loss from shared features."""
+        assert self._discriminator is not None
+        assert self.distance is not None
+        with torch.no_grad():
+            self.target = self._discriminator.features(target)
+        return self.distance.between(self.of_fake(images), self.target).mean()
+
+
+def _terms(
+    models: GanModels, target: Tensor, *, shared: _SharedFeatures, config: TrainGanConfig
+) -> list[_Term]:
+    """The losses with a weight, in an order that lets the adversarial one come last."""
+    weights = config.loss
+    discriminator, perceptual = models.discriminator, models.perceptual
+    terms: list[_Term] = [("pixel", weights.pixel, lambda images: pixel_loss(images, target))]
+    if perceptual is not None:
+
+        def perceived(images: Tensor) -> Tensor:
+            if shared.distance is not None:
+                return shared.perceptual(images, target)
+            distances: Tensor = perceptual(images, target)
+            return distances.mean()
+
+        terms.append(("perceptual", weights.perceptual, perceived))
+    if discriminator is not None:
+        settings = config.discriminator
+        wanted = settings.real_target if settings.smooth_generator else 1.0
+
+        def adversarial(images: Tensor) -> Tensor:
+            logits = discriminator.heads.eval()(shared.of_fake(images))
+            return generator_loss(logits, target=wanted)
+
+        terms.append(("adversarial", weights.adversarial, adversarial))
+    return [term for term in terms if term[1] > 0]

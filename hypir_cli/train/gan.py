@@ -1,0 +1,182 @@
+"""The adversarial stage: adapters of the denoiser against a discriminator.
+
+One generator forward serves both players: the discriminator judges the very images the generator was corrected on, and
+reuses the features that its trunk made of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hypir_cli.backbones.controls import Controls
+from hypir_cli.checkpoint import CheckpointInfo
+from hypir_cli.config.train import TrainGanConfig
+from hypir_cli.lora import (
+    CONTROL_PREFIX,
+    PREDICTOR_PREFIX,
+    load_lora_state_dict,
+    lora_state_dict,
+    trainable_parameters,
+)
+from hypir_cli.train.adversarial import (
+    GeneratorOutcome,
+    discriminator_step,
+    generator_step,
+    real_images,
+)
+from hypir_cli.train.discriminator import Discriminator
+from hypir_cli.train.ema import Ema
+from hypir_cli.train.generator import GanModels, finish, generate
+from hypir_cli.train.runtime import Runtime
+from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
+from hypir_cli.train.state import load_fitting, split_prefix
+from hypir_cli.train.trunks import TrunkFeatures
+
+LORA_FILE, EMA_FILE, HEADS_FILE = "lora.safetensors", "ema.safetensors", "discriminator.safetensors"
+
+
+class GanStage(Stage):
+    """See the module.
+
+    Args:
+        models: Networks.
+        config: Settings.
+        info: Header of the LoRA files, without step.
+        runtime: The processes.
+    """
+
+    result_name = EMA_FILE
+
+    def __init__(
+        self, models: GanModels, *, config: TrainGanConfig, info: CheckpointInfo, runtime: Runtime
+    ) -> None:
+        self.models = models
+        self._config = config
+        self._info = info
+        self._runtime = runtime
+        self._statistics: list[Tensor] = []
+        backbone = models.backbone
+        self._lora_keys = sorted(lora_state_dict(backbone.denoiser))
+        self._control_keys: list[str] = []
+        weights = trainable_parameters(backbone.denoiser)
+        if backbone.control_embedding is not None:
+            named = dict(backbone.control_embedding.requires_grad_(True).named_parameters())
+            self._control_keys = list(named)
+            weights = [*weights, *named.values()]
+        self.ema = Ema(weights, decay=config.ema.decay, warmup=config.ema.warmup)
+        groups = [ParameterGroup(name="generator", parameters=weights)]
+        if models.discriminator is not None:
+            heads = list(models.discriminator.heads.parameters())
+            groups.append(ParameterGroup(name="discriminator", parameters=heads, judges=True))
+        self.groups = tuple(groups)
+
+    def accumulate(self, pairs: Pairs, *, scale: float) -> dict[str, Tensor]:
+        """Gradients of both players from one generator forward."""
+        models, config, runtime = self.models, self._config, self._runtime
+        with runtime.autocast():
+            restored = generate(models, pairs, config=config)
+        outcome = generator_step(
+            models, restored, pairs, config=config, runtime=runtime, scale=scale
+        )
+        scalars = dict(outcome.scalars)
+        if models.discriminator is not None:
+            assert outcome.fake_features is not None
+            scalars |= discriminator_step(
+                models.discriminator,
+                self._real_features(models.discriminator, pairs, outcome),
+                outcome.fake_features,
+                real_target=config.discriminator.real_target,
+                runtime=runtime,
+                scale=scale,
+            )
+        if models.predictor is not None:
+            self._statistics.append(models.predictor.statistics(pairs.lq, pairs.gt))
+        return scalars
+
+    def updated(self) -> None:
+        """Move the average, and refit the texture predictor."""
+        self.ema.update()
+        if self.models.predictor is not None and self._statistics:
+            statistics = torch.stack(self._statistics).sum(0).to(self._runtime.device)
+            self.models.predictor.update(self._runtime.sum(statistics))
+        self._statistics.clear()
+
+    @torch.no_grad()
+    def restore(self, pairs: Pairs) -> Tensor:
+        """Restored images with the texture that the predictor expects, and no added noise."""
+        controls = None
+        if self._config.controls.enabled:
+            predictor = self.models.predictor
+            ready = predictor is not None and bool(predictor.count > 0)
+            texture = predictor(pairs.lq) if predictor is not None and ready else None
+            controls = Controls(texture=texture, generativity=torch.zeros(len(pairs)))
+        with self._runtime.autocast():
+            latents = self.models.backbone.encode(pairs.lq)
+            return finish(self.models, latents, pairs, controls=controls, config=self._config)
+
+    def files(self, *, step: int) -> list[WeightsFile]:
+        """EMA, raw adapters and heads."""
+        info = replace(self._info, training_step=step)
+        live = [parameter.detach() for parameter in self.ema.parameters]
+        files = [
+            WeightsFile(
+                name=EMA_FILE, tensors=self._named(self.ema.shadow), info=replace(info, ema=True)
+            ),
+            WeightsFile(name=LORA_FILE, tensors=self._named(live), info=info),
+        ]
+        if self.models.discriminator is not None:
+            heads = self.models.discriminator.heads.state_dict()
+            kind = CheckpointInfo(kind="discriminator", backbone=info.backbone, training_step=step)
+            files.append(WeightsFile(name=HEADS_FILE, tensors=heads, info=kind))
+        return files
+
+    def load(self, folder: Path, *, ema_updates: int) -> None:
+        """Continue from a checkpoint of this stage."""
+        backbone = self.models.backbone
+        wanted = [file.name for file in self.files(step=0)]
+        loaded = {
+            name: load_fitting(folder / name, backbone=self._info.backbone) for name in wanted
+        }
+        lora, controls, predictor = self._split(loaded[LORA_FILE])
+        load_lora_state_dict(backbone.denoiser, lora, source=str(folder / LORA_FILE))
+        if backbone.control_embedding is not None:
+            backbone.control_embedding.load_state_dict(controls)
+        if self.models.predictor is not None:
+            self.models.predictor.load_state_dict(predictor)
+        lora, controls, _ = self._split(loaded[EMA_FILE])
+        average = [lora[key] for key in self._lora_keys]
+        average += [controls[key] for key in self._control_keys]
+        self.ema.load(average, num_updates=ema_updates)
+        if self.models.discriminator is not None:
+            self.models.discriminator.heads.load_state_dict(loaded[HEADS_FILE])
+
+    @torch.no_grad()
+    def _real_features(
+        self, discriminator: Discriminator, pairs: Pairs, outcome: GeneratorOutcome
+    ) -> TrunkFeatures:
+        """Trunk features of what is shown as real; the perceptual loss may have made them already."""
+        with self._runtime.autocast():
+            real = real_images(self.models.backbone, pairs.gt, config=self._config)
+            is_target = real is pairs.gt and self._config.loss.target == "clean"
+            if is_target and outcome.target_features is not None:
+                return outcome.target_features
+            return discriminator.features(real)
+
+    def _named(self, values: list[Tensor]) -> dict[str, Tensor]:
+        keys = [*self._lora_keys, *(f"{CONTROL_PREFIX}{key}" for key in self._control_keys)]
+        tensors = dict(zip(keys, values, strict=True))
+        if self.models.predictor is not None:
+            state = self.models.predictor.state_dict()
+            tensors |= {f"{PREDICTOR_PREFIX}{key}": value for key, value in state.items()}
+        return tensors
+
+    def _split(
+        self, tensors: dict[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        controls, rest = split_prefix(tensors, CONTROL_PREFIX)
+        predictor, lora = split_prefix(rest, PREDICTOR_PREFIX)
+        return lora, controls, predictor

@@ -1,0 +1,275 @@
+"""The training loop: updates, logs, samples, validation, checkpoints, and a clean way out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from hypir_cli.config.schema import to_yaml
+from hypir_cli.config.train import RunConfig
+from hypir_cli.errors import CheckpointError, ConfigError, HypirError, InputError
+from hypir_cli.train.feed import Feed
+from hypir_cli.train.interrupts import stop_requests
+from hypir_cli.train.monitor import Monitor
+from hypir_cli.train.report import Observer, RunOutcome, StepReport, Window
+from hypir_cli.train.runtime import Runtime
+from hypir_cli.train.stage import Stage
+from hypir_cli.train.state import (
+    STATE_FILE,
+    RunState,
+    checkpoint_dir,
+    checkpoint_steps,
+    load_checkpoint,
+    prune,
+    save_checkpoint,
+)
+from hypir_cli.train.step import initial_state, make_optimizers, update
+from hypir_cli.train.validation import Validation
+
+_LOWER_IS_BETTER = ("perceptual",)
+
+
+def run_training(
+    stage: Stage,
+    *,
+    config: RunConfig,
+    kind: str,
+    runtime: Runtime,
+    resume: str | None = None,
+    observer: Observer | None = None,
+) -> RunOutcome:
+    """Train a stage to the end of its schedule.
+
+    Args:
+        stage: What is trained.
+        config: Settings.
+        kind: Name of the training command, `encoder` or `gan`.
+        runtime: The processes.
+        resume: None starts anew; `auto` goes on from the newest checkpoint of `output_dir`, if there is one; or the path
+            of a checkpoint or of another run's folder.
+        observer: Who is told.
+
+    Raises:
+        ConfigError: `output_dir` holds a run already and `resume` is None.
+        CheckpointError: A checkpoint cannot be written, read or used.
+        HypirError: Too many updates in a row were not finite.
+    """
+    source = find_checkpoint(config.output_dir, resume)
+    optimizers = make_optimizers(stage, config.optim)
+    state = initial_state(config, kind=kind, runtime=runtime)
+    torch.manual_seed(config.seed + runtime.rank)
+    if source is not None:
+        state = load_checkpoint(source, stage, optimizers, expect=state, runtime=runtime)
+    validation = Validation(config, runtime=runtime)
+    loop = _Loop(
+        stage,
+        optimizers,
+        validation,
+        config=config,
+        runtime=runtime,
+        observer=observer or Observer(),
+    )
+    if source is not None:
+        loop.tell(f"resumed from {source}")
+    return loop.run(replace(state, world_size=runtime.world_size))
+
+
+def find_checkpoint(run_dir: Path, resume: str | None) -> Path | None:
+    """The checkpoint to go on from; None to start anew.
+
+    Raises:
+        ConfigError: The folder holds a run already and `resume` is None.
+        CheckpointError: There is no checkpoint where `resume` says.
+    """
+    steps = checkpoint_steps(run_dir)
+    if resume is None:
+        if steps:
+            raise ConfigError(
+                f"{run_dir} already holds a run (at step {steps[-1]}).",
+                hint="go on with --resume auto, or set another output_dir",
+            )
+        return None
+    if resume == "auto":
+        return checkpoint_dir(run_dir, steps[-1]) if steps else None
+    folder = Path(resume)
+    if (folder / STATE_FILE).is_file():
+        return folder
+    steps = checkpoint_steps(folder)
+    if not steps:
+        raise CheckpointError(
+            f"there is no checkpoint at {folder}.",
+            hint="give a checkpoints/step-N folder, the folder of a run, or auto",
+        )
+    return checkpoint_dir(folder, steps[-1])
+
+
+class _Loop:
+    def __init__(
+        self,
+        stage: Stage,
+        optimizers: list[torch.optim.AdamW],
+        validation: Validation,
+        *,
+        config: RunConfig,
+        runtime: Runtime,
+        observer: Observer,
+    ) -> None:
+        self._stage = stage
+        self._optimizers = optimizers
+        self._validation = validation
+        self._config = config
+        self._runtime = runtime
+        self._observer = observer
+        self._scores: dict[str, float] = {}
+        self._window = Window(config, runtime=runtime)
+
+    def tell(self, message: str) -> None:
+        if self._runtime.is_main:
+            self._observer.on_message(message)
+
+    def run(self, state: RunState) -> RunOutcome:
+        config, runtime = self._config, self._runtime
+        monitor = self._open_monitor(state)
+        feed = Feed(
+            config,
+            runtime=runtime,
+            position=state.position,
+            on_bad_file=lambda name, reason: self.tell(f"skipped {name}: {reason}"),
+        )
+        total = config.schedule.total_steps
+        stopped = False
+        try:
+            if state.step == 0:
+                self._before(monitor)
+            with stop_requests() as requested:
+                while state.step < total and not stopped:
+                    state = self._advance(state, feed, monitor)
+                    stopped = runtime.any(requested.is_set())
+                    state = self._after(state, monitor, last=stopped or state.step == total)
+        finally:
+            feed.close()
+            if monitor is not None:
+                monitor.close()
+        return RunOutcome(
+            run_dir=config.output_dir,
+            result=config.output_dir / self._stage.result_name,
+            step=state.step,
+            interrupted=stopped and state.step < total,
+            skipped=state.skipped,
+            scores=self._scores,
+        )
+
+    def _open_monitor(self, state: RunState) -> Monitor | None:
+        config = self._config
+        if not self._runtime.is_main:
+            return None
+        try:
+            config.output_dir.mkdir(parents=True, exist_ok=True)
+            (config.output_dir / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+            return Monitor(
+                config.output_dir, tensorboard=config.logging.tensorboard, step=state.step
+            )
+        except OSError as error:
+            raise InputError(
+                f"cannot write to the run folder {config.output_dir}: {error}.",
+                hint="free some space or set another output_dir",
+            ) from error
+
+    def _before(self, monitor: Monitor | None) -> None:
+        """What validation says of the degraded images, and of the model before its first update."""
+        if not self._validation.has_scores:
+            return
+        scores = {f"lq/{k}": v for k, v in self._validation.baseline().items()}
+        scores |= {f"val/{k}": v for k, v in self._validation.scores(self._stage).items()}
+        if monitor is not None:
+            monitor.log(0, scores)
+
+    def _advance(self, state: RunState, feed: Feed, monitor: Monitor | None) -> RunState:
+        config, runtime = self._config, self._runtime
+        waited = feed.waited
+        outcome = update(self._stage, self._optimizers, feed, state, config=config, runtime=runtime)
+        number = outcome.state.step
+        self._check_skipped(outcome.state, skipped_before=state.skipped)
+        rates = config.schedule.rates(state.step)
+        scalars = self._window.add(
+            outcome.scalars, rates=rates, state=outcome.state, waited=feed.waited - waited
+        )
+        if runtime.is_main:
+            self._observer.on_step(
+                StepReport(step=number, total_steps=config.schedule.total_steps, scalars=scalars)
+            )
+        if number % config.logging.every == 0 or number == config.schedule.total_steps:
+            means = self._window.close()
+            if monitor is not None:
+                monitor.log(number, means)
+        return outcome.state
+
+    def _check_skipped(self, state: RunState, *, skipped_before: int) -> None:
+        if state.skipped == skipped_before:
+            return
+        self.tell(f"step {state.step}: a gradient was not finite, nothing was changed")
+        # In fp16 an overflow above the smallest loss scale is how the scale is found.
+        if state.loss_scale > 1.0 or state.skipped_in_row < self._config.optim.max_skipped_steps:
+            return
+        raise HypirError(
+            f"the gradients of {state.skipped_in_row} updates in a row were not finite, "
+            f"up to step {state.step}.",
+            hint="lower schedule.first.lr, check the data, or set optim.precision: fp32; "
+            "then --resume auto from the last checkpoint",
+        )
+
+    def _after(self, state: RunState, monitor: Monitor | None, *, last: bool) -> RunState:
+        """Samples, validation and checkpoint, each when it is due."""
+        config, step = self._config, state.step
+        best = False
+        if self._validation.has_scores and (step % config.validation.every == 0 or last):
+            self._scores = self._validation.scores(self._stage)
+            if monitor is not None:
+                monitor.log(step, {f"val/{k}": v for k, v in self._scores.items()})
+            state, best = self._judged(state)
+        every = config.logging.samples_every
+        if every and (step % every == 0 or last):
+            grid = self._validation.grid(self._stage)
+            if monitor is not None:
+                monitor.grid(step, config.output_dir / "samples" / f"step-{step}.png", grid)
+        if best or last or step % config.checkpoint.every == 0:
+            self._save(state)
+        return state
+
+    def _judged(self, state: RunState) -> tuple[RunState, bool]:
+        kind = self._config.checkpoint.keep_best
+        if kind == "none" or kind not in self._scores:
+            return state, False
+        score = self._scores[kind]
+        sign = -1.0 if kind in _LOWER_IS_BETTER else 1.0
+        if state.best_score is not None and sign * score <= sign * state.best_score:
+            return state, False
+        return replace(state, best_score=score, best_step=state.step), True
+
+    def _save(self, state: RunState) -> None:
+        config = self._config
+        folder = save_checkpoint(
+            config.output_dir, self._stage, self._optimizers, state, runtime=self._runtime
+        )
+        if self._runtime.is_main:
+            _replace_file(folder / self._stage.result_name, config.output_dir)
+            prune(config.output_dir, keep_last=config.checkpoint.keep_last, keep=state.best_step)
+        self.tell(f"saved {folder}")
+
+
+def _replace_file(source: Path, folder: Path) -> None:
+    """Copy a file into a folder; one that was there stays until the copy is whole."""
+    temporary = folder / f".{source.name}.tmp"
+    try:
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, folder / source.name)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"cannot write {folder / source.name}: {error}.",
+            hint=f"the same weights are in {source}; free some space",
+        ) from error

@@ -1,0 +1,57 @@
+"""What the two players of the adversarial stage minimise.
+
+Logits come as one tensor per level of the discriminator: maps (B, h, w) and one column (B, 1). Every loss is a mean over a
+level's map, a sum over levels and a mean over the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def multilevel_bce(logits: Sequence[Tensor], *, target: float) -> Tensor:
+    """Binary cross-entropy of each sample against one target.
+
+    Args:
+        logits: One tensor per level, (B, ...).
+        target: Probability of "real" that the logits should reach, 0..1; below 1 for real images is label smoothing.
+
+    Returns:
+        (B,), mean within each level, summed over levels.
+    """
+    return torch.stack([_level_bce(level.float(), target) for level in logits]).sum(0)
+
+
+def discriminator_loss(
+    real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor], *, real_target: float
+) -> Tensor:
+    """Real towards `real_target`, fake towards 0; scalar.
+
+    Source: vision-aided GAN (arXiv:2112.09130) with label smoothing, as the HYPIR release trains.
+    """
+    real = multilevel_bce(real_logits, target=real_target)
+    fake = multilevel_bce(fake_logits, target=0.0)
+    return (real + fake).mean()
+
+
+def generator_loss(fake_logits: Sequence[Tensor], *, target: float) -> Tensor:
+    """Fake towards `target`; scalar.
+
+    A target below 1 reverses the gradient of every logit above log(target / (1 - target)), 1.386 for 0.8.
+    """
+    return multilevel_bce(fake_logits, target=target).mean()
+
+
+def pixel_loss(images: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error on the scale -1..1 of images given in 0..1; scalar."""
+    return 4.0 * F.mse_loss(images.float(), target.float())
+
+
+def _level_bce(logits: Tensor, target: float) -> Tensor:
+    wanted = torch.full_like(logits, target)
+    loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return loss.flatten(1).mean(1)

@@ -1,0 +1,179 @@
+"""From settings to a finished run: load the networks, build the stage, train."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from hypir_cli.backbones.base import Backbone
+from hypir_cli.backbones.encoder import load_encoder
+from hypir_cli.backbones.placement import place, place_text_encoders, quantize
+from hypir_cli.backbones.registry import load_backbone
+from hypir_cli.checkpoint import CheckpointInfo
+from hypir_cli.config.train import RunConfig, TrainEncoderConfig, TrainGanConfig
+from hypir_cli.errors import CheckpointError
+from hypir_cli.lora import add_fresh_lora, attach_lora, read_lora
+from hypir_cli.texture import TexturePredictor
+from hypir_cli.train.discriminator import Discriminator
+from hypir_cli.train.encoder import EncoderStage
+from hypir_cli.train.gan import GanStage
+from hypir_cli.train.generator import GanModels, timesteps
+from hypir_cli.train.loop import find_checkpoint, run_training
+from hypir_cli.train.perceptual import PerceptualDistance, TrunkDistance, build_perceptual
+from hypir_cli.train.prompts import PromptCache, distinct_prompts
+from hypir_cli.train.report import Observer, RunOutcome
+from hypir_cli.train.runtime import Runtime, open_runtime
+from hypir_cli.train.trunks import EFFICIENTNET, build_trunk
+from hypir_cli.train.validation import Validation
+
+
+def train_encoder(
+    config: TrainEncoderConfig, *, resume: str | None = None, observer: Observer | None = None
+) -> RunOutcome:
+    """Run `hypir train-encoder`; see `run_training` for `resume` and what is raised."""
+    find_checkpoint(config.output_dir, resume)
+    with open_runtime(device=config.device, precision=config.optim.precision) as runtime:
+        # The encoder trains in float32, and autocast sees to the speed of the rest.
+        backbone = _load(config, runtime.device, dtype=torch.float32)
+        backbone.release_text_encoders()
+        stage = EncoderStage(backbone, config=config, runtime=runtime)
+        return run_training(
+            stage, config=config, kind="encoder", runtime=runtime, resume=resume, observer=observer
+        )
+
+
+def train_gan(
+    config: TrainGanConfig, *, resume: str | None = None, observer: Observer | None = None
+) -> RunOutcome:
+    """Run `hypir train-gan`; see `run_training` for `resume` and what is raised."""
+    find_checkpoint(config.output_dir, resume)
+    optim = config.optim
+    with open_runtime(
+        device=config.device, precision=optim.precision, shard=optim.shard_frozen
+    ) as runtime:
+        # On the CPU first: the text encoders leave the device before the denoiser enters it.
+        backbone = _load(config, torch.device("cpu"), dtype=runtime.dtype)
+        stage = build_gan_stage(backbone, config=config, runtime=runtime)
+        return run_training(
+            stage, config=config, kind="gan", runtime=runtime, resume=resume, observer=observer
+        )
+
+
+def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runtime) -> GanStage:
+    """The adversarial stage on a loaded backbone, which gets adapters and, if trained, controls.
+
+    Raises:
+        InputError: There is no training data.
+        BackboneError: Weights of the trunk or of the perceptual loss, or the quantising package, cannot be had.
+        DeviceError: The device has too little memory, or cannot compute in the quantised format.
+        CheckpointError: `lora.start` does not fit.
+    """
+    place_text_encoders(backbone, device=runtime.device)
+    prompts = _prompt_cache(backbone, config=config, runtime=runtime)
+    info = _adapt(backbone, config=config)
+    quantize(backbone.denoiser, config.lora.quantize_base, device=runtime.device)
+    place(backbone, device=runtime.device)
+    runtime.shard_frozen(backbone.denoiser)
+    discriminator = perceptual = None
+    if config.loss.adversarial > 0:
+        settings = config.discriminator
+        trunk = build_trunk(settings.trunk, seed=config.seed)
+        discriminator = Discriminator(trunk, hidden=settings.hidden, seed=config.seed)
+        discriminator = discriminator.to(runtime.device)
+    if config.loss.perceptual > 0:
+        perceptual = _perceptual(config, discriminator)
+        perceptual = perceptual.to(runtime.device) if perceptual is not None else None
+    models = GanModels(
+        backbone=backbone,
+        discriminator=discriminator,
+        perceptual=perceptual,
+        prompts=prompts,
+        predictor=TexturePredictor() if config.controls.texture else None,
+    )
+    return GanStage(models, config=config, info=info, runtime=runtime)
+
+
+def _perceptual(
+    config: TrainGanConfig, discriminator: Discriminator | None
+) -> PerceptualDistance | None:
+    """The perceptual loss, through the discriminator's own trunk where that is the network it wants."""
+    kind = config.loss.perceptual_kind
+    if discriminator is not None and kind == config.discriminator.trunk == EFFICIENTNET:
+        return TrunkDistance(discriminator.trunk)
+    return build_perceptual(kind)
+
+
+def _load(config: RunConfig, device: torch.device, *, dtype: torch.dtype) -> Backbone:
+    model = config.model
+    backbone = load_backbone(
+        model.backbone, base=model.base, revision=model.revision, device=device, dtype=dtype
+    )
+    if model.encoder is not None:
+        load_encoder(backbone, model.encoder)
+    if config.optim.gradient_checkpointing:
+        backbone.enable_gradient_checkpointing()
+    return backbone
+
+
+def _adapt(backbone: Backbone, *, config: TrainGanConfig) -> CheckpointInfo:
+    """Put adapters and controls into the backbone; gives the header of the files to come."""
+    lora, controls = config.lora, config.controls
+    timestep, coeff_timestep = timesteps(backbone, config)
+    info = CheckpointInfo(
+        kind="lora",
+        backbone=backbone.traits.name,
+        base=config.model.base or "",
+        base_revision=config.model.revision or "",
+        timestep=timestep,
+        coeff_timestep=coeff_timestep,
+        texture=controls.texture,
+        generativity=controls.generativity,
+    )
+    if controls.enabled:
+        torch.manual_seed(config.seed)
+        backbone.enable_controls()
+    if lora.start is not None:
+        return _continue_lora(backbone, info, config=config)
+    targets = lora.targets or backbone.traits.lora_targets
+    alpha = float(lora.rank if lora.alpha is None else lora.alpha)
+    add_fresh_lora(
+        backbone.denoiser, rank=lora.rank, alpha=alpha, targets=targets, seed=config.seed
+    )
+    return _with_lora(info, rank=lora.rank, alpha=alpha, targets=tuple(targets))
+
+
+def _continue_lora(
+    backbone: Backbone, info: CheckpointInfo, *, config: TrainGanConfig
+) -> CheckpointInfo:
+    assert config.lora.start is not None
+    state = read_lora(config.lora.start)
+    if state.info.backbone and state.info.backbone != info.backbone:
+        raise CheckpointError(
+            f"{config.lora.start} belongs to the backbone {state.info.backbone!r}, not {info.backbone!r}.",
+            hint=f"set model.backbone: {state.info.backbone}, or leave lora.start out",
+        )
+    attach_lora(backbone.denoiser, state)
+    if state.controls and backbone.control_embedding is not None:
+        backbone.control_embedding.load_state_dict(dict(state.controls))
+    return _with_lora(
+        info,
+        rank=state.info.lora_rank,
+        alpha=state.info.lora_alpha,
+        targets=state.info.lora_targets,
+    )
+
+
+def _with_lora(
+    info: CheckpointInfo, *, rank: int | None, alpha: float | None, targets: tuple[str, ...]
+) -> CheckpointInfo:
+    return replace(info, lora_rank=rank, lora_alpha=alpha, lora_targets=targets)
+
+
+def _prompt_cache(backbone: Backbone, *, config: TrainGanConfig, runtime: Runtime) -> PromptCache:
+    """Embeddings of all prompts; the text encoders go when these are all there can be."""
+    cache = PromptCache(backbone)
+    known = distinct_prompts(config.data)
+    if known is not None:
+        cache.prefill([*known, *Validation(config, runtime=runtime).prompts()])
+    return cache

@@ -1,0 +1,165 @@
+"""One process or many, CPU or GPUs: the only file that knows accelerate.
+
+Every rank computes its own samples; gradients are averaged over ranks once per update, after accumulation, so modules need
+no wrapper and attribute access on them stays what it is. Frozen weights can be sharded (FSDP2): they are gathered layer by layer
+when they are needed, while the few trained ones stay whole on every rank.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hypir_cli.errors import DeviceError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_BUCKET = 32 * 2**20
+"""Numbers per all-reduce call: large enough to be fast, small enough to cost little memory."""
+
+
+class Runtime:
+    """This process among the others.
+
+    Attributes:
+        rank: Number of this process, 0..world_size - 1.
+        world_size: Number of processes.
+        device: Where this process computes.
+    """
+
+    def __init__(self, accelerator: Any, *, precision: Precision, shard: bool = False) -> None:
+        self._accelerator = accelerator
+        self.precision = precision
+        self.rank: int = accelerator.process_index
+        self.world_size: int = accelerator.num_processes
+        self.device: torch.device = accelerator.device
+        self._shard = shard or "FSDP" in str(accelerator.distributed_type)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What frozen networks are loaded in."""
+        return _DTYPES[self.precision]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Arithmetic in the run's precision inside the block."""
+        if self.precision == "fp32":
+            return torch.autocast(self.device.type, enabled=False)
+        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
+
+    def shard_frozen(self, module: nn.Module) -> None:
+        """Deal the frozen weights of a network out to the ranks, where that was asked for and there are several."""
+        if not self._shard or self.world_size == 1:
+            return
+        from torch.distributed.fsdp import fully_shard
+
+        for parameter in module.parameters():
+            # Only plain layouts can be cut up.
+            parameter.data = parameter.data.contiguous()
+        kept = {parameter for parameter in module.parameters() if parameter.requires_grad}
+        for block in [*_blocks(module), module]:
+            fully_shard(block, ignored_params=kept)
+
+    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Replace every gradient by its mean over the ranks."""
+        if self.world_size == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for bucket in _buckets(gradients):
+            flat = torch.cat([gradient.flatten() for gradient in bucket])
+            flat = self._accelerator.reduce(flat, reduction="mean")
+            parts = flat.split([gradient.numel() for gradient in bucket])
+            for gradient, part in zip(bucket, parts, strict=True):
+                gradient.copy_(part.view_as(gradient))
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Sum of a tensor over the ranks."""
+        if self.world_size == 1:
+            return value
+        summed: Tensor = self._accelerator.reduce(value, reduction="sum")
+        return summed
+
+    def mean_scalars(self, scalars: Mapping[str, float]) -> dict[str, float]:
+        """Mean of each number over the ranks; every rank gives the same names."""
+        if self.world_size == 1:
+            return dict(scalars)
+        values = torch.tensor(list(scalars.values()), dtype=torch.float32, device=self.device)
+        means = (self.sum(values) / self.world_size).tolist()
+        return dict(zip(scalars, means, strict=True))
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on any rank."""
+        if self.world_size == 1:
+            return flag
+        return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def wait(self) -> None:
+        """Go on when all ranks are here."""
+        self._accelerator.wait_for_everyone()
+
+
+@contextmanager
+def open_runtime(*, device: str, precision: Precision, shard: bool = False) -> Iterator[Runtime]:
+    """Join the processes that `accelerate launch` or torchrun started, if any, and leave them at the end.
+
+    Raises:
+        DeviceError: The device is absent, or cannot compute in that precision.
+    """
+    _check_device(device, precision=precision)
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    mixed = {"fp32": "no"}.get(precision, precision)
+    # Gradients are handled here, so accelerate needs to know nothing of accumulation or clipping.
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed)
+    try:
+        yield Runtime(accelerator, precision=precision, shard=shard)
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def _check_device(device: str, *, precision: Precision) -> None:
+    absent = (device == "cuda" and not torch.cuda.is_available()) or (
+        device == "mps" and not torch.backends.mps.is_available()
+    )
+    if absent:
+        raise DeviceError(f"there is no {device} device here.", hint="set device: auto or cpu")
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise DeviceError(
+            "training in fp16 needs a CUDA device.", hint="set optim.precision: bf16 or fp32"
+        )
+    if device == "mps" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise DeviceError("mps trains in one process only.", hint="start hypir without a launcher")
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The members of module lists that hold no further list: what is gathered at once."""
+    for part in module.modules():
+        if isinstance(part, nn.ModuleList):
+            for member in part:
+                if not any(isinstance(inner, nn.ModuleList) for inner in member.modules()):
+                    yield member
+
+
+def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    size = 0
+    for gradient in gradients:
+        if bucket and size + gradient.numel() > _BUCKET:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(gradient)
+        size += gradient.numel()
+    if bucket:
+        yield bucket

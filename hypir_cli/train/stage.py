@@ -1,0 +1,98 @@
+"""What the training loop knows of a training stage, and what passes between them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from hypir_cli.checkpoint import CheckpointInfo
+from hypir_cli.train.ema import Ema
+from hypir_cli.train.keys import SampleKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Degraded images, clean ones, and what is known of them."""
+
+    lq: Tensor
+    """(B, 3, H, W) RGB, 0..1."""
+    gt: Tensor
+    """Same shape."""
+    prompts: tuple[str, ...]
+    """Prompt of each."""
+    keys: tuple[SampleKey, ...]
+    """Key of each, from which all its random draws follow."""
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """One file of a checkpoint."""
+
+    name: str
+    """File name."""
+    tensors: Mapping[str, Tensor]
+    """Its tensors."""
+    info: CheckpointInfo
+    """Its header."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterGroup:
+    """Weights with an optimiser of their own."""
+
+    name: str
+    """Name in logs and files."""
+    parameters: Sequence[nn.Parameter]
+    """The weights."""
+    judges: bool = False
+    """Whether it is the discriminator's and takes its step size."""
+
+
+class Stage(ABC):
+    """One kind of training: its weights, its losses, its results.
+
+    Attributes:
+        groups: The weights that train.
+        ema: Average of the weights that restoring uses.
+        result_name: File that a finished run leaves in its folder.
+    """
+
+    groups: tuple[ParameterGroup, ...]
+    ema: Ema
+    result_name: str
+
+    @abstractmethod
+    def accumulate(self, pairs: Pairs, *, scale: float) -> dict[str, Tensor]:
+        """Add the gradients of one batch, multiplied by `scale`; gives scalars to log, detached."""
+
+    @abstractmethod
+    def updated(self) -> None:
+        """The optimisers have moved the weights."""
+
+    @abstractmethod
+    def restore(self, pairs: Pairs) -> Tensor:
+        """Restored images of `pairs.lq`, not clamped, the way the result will be used; without gradients."""
+
+    @abstractmethod
+    def files(self, *, step: int) -> list[WeightsFile]:
+        """Everything a checkpoint has to keep of this stage, the averaged result first."""
+
+    @abstractmethod
+    def load(self, folder: Path, *, ema_updates: int) -> None:
+        """Continue from what `files` gave.
+
+        Raises:
+            CheckpointError: A file is missing, damaged or does not fit.
+        """
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """The averaged weights are live inside the block."""
+        return self.ema.applied()

@@ -1,0 +1,52 @@
+"""A headless Chromium for the tests of pages, where the machine has one; in CI it must."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium.webdriver import Chrome
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+_FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update "
+    "--disable-sync --no-first-run --disable-dev-shm-usage --disable-default-apps --window-size=1200,1000"
+)
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+DRIVER = shutil.which("chromedriver")
+IN_CI = os.environ.get("CI", "").lower() == "true"
+MISSING = CHROMIUM is None or DRIVER is None
+"""Whether there is no browser here."""
+
+
+@contextmanager
+def chromium(downloads: Path) -> Iterator[Chrome]:
+    """A browser that keeps its console's messages."""
+    assert CHROMIUM is not None
+    assert DRIVER is not None, "install chromium and chromium-driver"
+    options = Options()
+    for flag in _FLAGS.split():
+        options.add_argument(flag)
+    options.binary_location = CHROMIUM
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = Chrome(options=options, service=Service(DRIVER))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def console_errors(driver: Chrome) -> list[str]:
+    """What the page complained about."""
+    return [
+        entry["message"]
+        for entry in driver.get_log("browser")
+        if entry["level"] in ("SEVERE", "WARNING")
+    ]

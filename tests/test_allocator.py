@@ -1,0 +1,51 @@
+"""Keeping freed memory in the process: fewer page faults, nothing elsewhere."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from hypir_cli import allocator
+
+PROGRAM = """
+import ctypes, resource, sys
+from hypir_cli.allocator import keep_freed_memory
+took_effect = sys.argv[1] == "keep" and keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+def use():
+    block = ctypes.c_void_p(libc.malloc(2**25))
+    libc.memset(block, 1, 2**25)
+    libc.free(block)
+use()
+start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    use()
+print(int(took_effect), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
+"""
+
+
+def page_faults(mode):
+    run = [sys.executable, "-c", PROGRAM, mode]
+    output = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    took_effect, faults = (int(word) for word in output.split())
+    return bool(took_effect), faults
+
+
+def test_where_it_takes_effect_freed_blocks_are_used_again_without_page_faults():
+    took_effect, kept = page_faults("keep")
+    assert took_effect == (platform.libc_ver()[0] == "glibc")
+    if took_effect:
+        assert kept < page_faults("usual")[1] / 4
+
+
+@pytest.mark.parametrize(
+    ("system", "libc"), [("darwin", ""), ("win32", ""), ("linux", ""), ("linux", "musl")]
+)
+def test_elsewhere_nothing_is_done(monkeypatch, system, libc):
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
+    assert allocator.keep_freed_memory() is False

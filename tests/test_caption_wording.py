@@ -1,0 +1,74 @@
+"""A model's answer becomes a prompt about content, not about picture quality."""
+
+from __future__ import annotations
+
+import pytest
+
+from hypir_cli.captioners.wording import to_prompt, without_quality_words
+
+
+@pytest.mark.parametrize(
+    ("answer", "prompt"),
+    [
+        ("A blurry photo of a dog.", "A photo of a dog."),
+        ("a blurry and noisy photo of a cat", "A photo of a cat"),
+        ("A low-quality, grainy old photo of an oak with heavy noise.", "An old photo of an oak."),
+        ("A dog on a beach, 4k, high resolution, masterpiece", "A dog on a beach"),
+        ("An out of focus orange flower", "An orange flower"),
+        ("A street; the resolution is low.", "A street"),
+        ("A university, slightly blurred, in an urban area", "A university, in an urban area"),
+        ("This is a high quality photograph of an old house.", "An old house."),
+        ("The blurry image shows a dog on a beach.", "A dog on a beach."),
+    ],
+)
+def test_quality_words_are_removed_and_the_grammar_stays(answer: str, prompt: str) -> None:
+    assert to_prompt(answer) == prompt
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The image is blurry and of low quality.",
+        "The quality of the image is poor.",
+        "Overall, the photo is of high resolution.",
+        "It is a bit noisy.",
+        "The image's resolution is low, making details hard to see.",
+    ],
+)
+def test_sentences_about_quality_are_removed_whole(sentence: str) -> None:
+    assert to_prompt(f"Two boats lie in a harbour. {sentence}") == "Two boats lie in a harbour."
+    assert to_prompt(sentence) == ""
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Two cats sleep on a sofa.",
+        "The photo is in black and white.",
+        "The scene is well lit and the grass is green.",
+        "It is a sunny day.",
+        "A sharp knife lies on a wooden table.",
+        "Ein Hund läuft über die Wiese.",
+    ],
+)
+def test_sentences_without_quality_words_stay_as_they_are(sentence: str) -> None:
+    assert to_prompt(sentence) == sentence
+    assert without_quality_words(sentence) == sentence
+
+
+def test_the_filter_can_be_switched_off() -> None:
+    assert to_prompt("A blurry dog.", keep_quality_words=True) == "A blurry dog."
+
+
+def test_line_breaks_quotes_thoughts_and_unfinished_sentences_go() -> None:
+    answer = '<think>What is it?</think>\n"A red car.\nIt stands on a road. Behind it a man wal'
+    assert to_prompt(answer) == "A red car. It stands on a road."
+
+
+def test_a_single_unfinished_sentence_is_better_than_nothing() -> None:
+    assert to_prompt("A red car in front of a") == "A red car in front of a"
+
+
+def test_openings_are_removed() -> None:
+    assert to_prompt("In this image, a man rides a horse.") == "A man rides a horse."
+    assert to_prompt("The photograph depicts three boats.") == "Three boats."

@@ -1,0 +1,101 @@
+"""`hypir restore --backbone sd2` with a model folder in diffusers layout and a LoRA in the release's format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from hypir_cli.cli.app import app
+from tests.golden import PROMPT
+from tests.golden import ROOT as GOLDEN
+
+MODEL = ("--backbone", "sd2", "--base", GOLDEN / "model", "--lora", GOLDEN / "lora.pth")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_parity_gives_the_reference_output(tmp_path: Path) -> None:
+    target = tmp_path / "a.png"
+    result = run(
+        "restore", GOLDEN / "inputs" / "a96x96.png", target, *MODEL, "--prompt", PROMPT,
+        "--parity", "--tile", "64", "--dtype", "fp32",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    expected = np.load(GOLDEN / "outputs" / "a96x96_p64s32_x1_mode.npy").transpose(1, 2, 0)
+    with Image.open(target) as picture:
+        levels = np.asarray(picture).astype(float)
+    assert abs(levels - 255 * expected).max() <= 0.5 + 255 * 2e-4
+
+
+def test_the_default_path_uses_prompt_and_lora(tmp_path: Path) -> None:
+    photo = GOLDEN / "inputs" / "b200x136.png"
+    results = {}
+    for name, extra in (
+        ("a", ("--prompt", PROMPT)),
+        ("b", ("--prompt", "a cup of coffee")),
+        ("c", ("--prompt", PROMPT, "--lora-scale", "0")),
+        ("d", ("--prompt", PROMPT, "--coeff-timestep", "1")),
+    ):
+        target = tmp_path / f"{name}.png"
+        result = run("restore", photo, target, *MODEL, *extra, "--tile", "128")
+        assert result.exit_code == 0, result.output
+        with Image.open(target) as picture:
+            results[name] = np.asarray(picture).astype(int)
+    assert all((results["a"] != results[name]).any() for name in "bcd")
+
+
+def test_texture_without_conditioning_is_refused_in_two_lines(tmp_path: Path) -> None:
+    result = run(
+        "restore", GOLDEN / "inputs" / "a96x96.png", tmp_path / "o", *MODEL, "--texture", "3000"
+    )
+    assert result.exit_code == 1
+    lines = result.output.strip().splitlines()
+    assert lines[0].startswith("Error: the checkpoint lora.pth was trained without texture")
+    assert lines[1].startswith("Hint: drop --texture")
+    assert len(lines) == 2
+
+
+def test_a_prompt_that_is_too_long_says_what_is_dropped(tmp_path: Path) -> None:
+    prompt = " ".join(["sea"] * 60 + ["sunset"])
+    result = run(
+        "restore", GOLDEN / "inputs" / "a96x96.png", tmp_path / "o", *MODEL, "--prompt", prompt
+    )
+    assert result.exit_code == 0
+    assert "too long" in result.output
+    assert "sunset" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (("--base", "/no/such/folder"), "/no/such/folder"),
+        (("--lora", "/no/such/file.pth"), "/no/such/file.pth"),
+        (("--encoder", "/no/such/encoder.safetensors"), "encoder.safetensors"),
+        (("--max-memory", "1KB"), "--max-memory allows 1KB"),
+        (("--tile", "20", "--overlap", "10"), "--tile 20"),
+        (("--offload", "model", "--device", "cpu"), "--offload model"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(tmp_path: Path, extra: tuple[str, ...], words: str) -> None:
+    result = run("restore", GOLDEN / "inputs" / "a96x96.png", tmp_path / "o", *MODEL, *extra)
+    assert result.exit_code == 1, result.output
+    assert words in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+
+
+def test_the_report_says_what_was_used(tmp_path: Path) -> None:
+    report = tmp_path / "r.json"
+    run(
+        "restore", GOLDEN / "inputs" / "a96x96.png", tmp_path / "o", *MODEL, "--prompt", "sea",
+        "--samples", "2", "--posterior", "sample", "--report", report,
+    )  # fmt: skip
+    details = json.loads(report.read_text(encoding="utf-8"))["images"][0]["details"]
+    assert details["prompt"] == "sea"
+    assert details["seeds"] == [231, 232]

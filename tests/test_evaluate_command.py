@@ -1,0 +1,165 @@
+"""`hypir eval` as users call it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from hypir_cli.cli.app import app
+from tests.eval_sets import NAMES, Sets, make_sets
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> Sets:
+    return make_sets(tmp_path)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["eval", *map(str, arguments)])
+
+
+def test_one_call_compares_methods_and_writes_every_format(sets, tmp_path):
+    reports = [tmp_path / f"out.{kind}" for kind in ("json", "csv", "md", "html")]
+    result = run(
+        sets.soft, "--name", "soft", "--compare", f"near={sets.near}", "--gt", sets.gt, "--lq", sets.lq,
+        "--metrics", "psnr,ssim", *[part for path in reports for part in ("--report", path)],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "psnr ↑" in result.output
+    assert all(path.stat().st_size for path in reports)
+    record = json.loads(reports[0].read_text())
+    assert record["ranking"]["psnr"] == ["near", "soft"]
+    assert record["metrics"][0]["id"] == "psnr"
+    assert record["settings"]["measure"]["color_space"] == "rgb"
+    assert [image["name"] for image in record["images"]] == sorted(
+        NAMES, key=lambda name: name.split("/")
+    )
+    assert record["images"][0]["restored"]["soft"]["figures"]["psnr"] > 10
+
+
+def test_a_protocol_can_be_changed_by_a_flag_and_is_then_named_as_changed(sets, tmp_path):
+    result = run(
+        sets.soft, "--gt", sets.gt, "--protocol", "realsr-crop", "--metrics", "psnr", "--report", tmp_path / "r.json"
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert record["protocol"] == "realsr-crop, changed: metrics"
+    assert record["settings"]["measure"]["color_space"] == "y"
+
+
+def test_a_protocol_may_stand_in_the_settings_file(sets, tmp_path):
+    (tmp_path / "eval.yaml").write_text("protocol: realsr-crop\nmetrics: [psnr]\n")
+    result = run(sets.soft, "--gt", sets.gt, "--config", tmp_path / "eval.yaml")
+    assert result.exit_code == 0, result.output
+    assert "psnr and ssim on y" in result.output
+
+
+def test_a_broken_image_gives_exit_code_one_and_the_other_figures(sets):
+    (sets.soft / "cup.png").write_bytes(b"no image")
+    result = run(sets.soft, "--gt", sets.gt, "--metrics", "psnr")
+    assert result.exit_code == 1
+    assert "cup.png" in result.output
+    assert "psnr ↑" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metrics", "pnsr"], "did you mean psnr"),
+        (["--metrics", "psnr", "--report", "out.pdf"], "a report ends in .json"),
+        (["--metrics", "psnr", "--compare", "folder"], "--compare takes NAME=FOLDER"),
+        (
+            ["--metrics", "psnr", "--compare", "restored=folder"],
+            "two methods are called 'restored'",
+        ),
+        (["--metrics", "psnr", "--restore-report", "x=gone.json"], "gone.json"),
+        (["--protocol", "paper"], "there is no protocol 'paper'"),
+        (["--metrics", "psnr", "--color-space", "lab"], "must be one of rgb, y"),
+        (["--metrics", "psnr,psnr"], "more than once"),
+        (["--metrics", "psnr", "--device", "abacus"], "device must be auto"),
+    ],
+)
+def test_wrong_use_is_an_error_that_says_so(sets, arguments, message):
+    result = run(sets.soft, "--gt", sets.gt, *arguments)
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_a_call_without_a_folder_is_a_usage_error():
+    assert run().exit_code == 2
+
+
+def test_study_and_ratings_go_round(sets, tmp_path):
+    study = tmp_path / "study"
+    result = run(
+        sets.soft, "--name", "soft", "--compare", f"near={sets.near}", "--gt", sets.gt, "--metrics", "psnr",
+        "--user-study", study,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    key = json.loads((study / "key.json").read_text())
+    sheets = [rated(key, study / f"ratings-{number}.json", likes="near") for number in (1, 2)]
+    result = run("--ratings", sheets[0], "--ratings", sheets[1])
+    assert result.exit_code == 0, result.output
+    assert result.output.index("near") < result.output.index("soft")
+    assert "2 raters" in result.output
+    assert "100%" in result.output
+
+
+def rated(key: dict, path: Path, *, likes: str) -> Path:
+    def value(picture: str) -> int:
+        return 9 if key["items"][picture]["method"] == likes else 4
+
+    ratings = [
+        {"pair": pair["id"], "a": value(pair["a"]), "b": value(pair["b"])} for pair in key["pairs"]
+    ]
+    path.write_text(
+        json.dumps({"format": "hypir-ratings/1", "study": key["study"], "ratings": ratings})
+    )
+    return path
+
+
+def test_ratings_of_another_study_are_refused(sets, tmp_path):
+    for name in ("one", "two"):
+        run(sets.soft, "--lq", sets.lq, "--metrics", "consistency", "--user-study", tmp_path / name, "--set", f"study.seed={len(name) + ord(name[0])}")  # fmt: skip
+    key = json.loads((tmp_path / "one" / "key.json").read_text())
+    sheet = rated(key, tmp_path / "sheet.json", likes="restored")
+    result = run("--ratings", sheet, "--study-key", tmp_path / "two" / "key.json")
+    assert result.exit_code == 1
+    assert "rates another study" in result.output
+    result = run("--ratings", sheet)
+    assert result.exit_code == 1
+    assert "--study-key" in result.output
+
+
+def test_pages_and_pictures_of_a_study_do_not_tell_the_methods(sets, tmp_path):
+    study = tmp_path / "study"
+    run(sets.soft, "--name", "soft-one", "--compare", f"near-one={sets.near}", "--gt", sets.gt, "--metrics", "psnr", "--user-study", study)  # fmt: skip
+    page = (study / "study.html").read_text()
+    assert "soft-one" not in page
+    assert "near-one" not in page
+    assert not any(name.split("/")[-1] in page for name in NAMES)
+    pictures = list((study / "pictures").iterdir())
+    assert len(pictures) == 6
+    for path in pictures:
+        with Image.open(path) as image:
+            assert not image.info
+
+
+def test_a_folder_with_a_study_is_not_overwritten(sets, tmp_path):
+    arguments = (
+        sets.soft,
+        "--lq",
+        sets.lq,
+        "--metrics",
+        "consistency",
+        "--user-study",
+        tmp_path / "s",
+    )
+    assert run(*arguments).exit_code == 0
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert "holds a study already" in result.output

@@ -1,0 +1,68 @@
+"""`hypir info` and `hypir fetch` from outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from hypir_cli.backbones.registry import backbone_names
+from hypir_cli.checkpoint import CheckpointInfo
+from hypir_cli.cli.app import app
+from hypir_cli.lora import save_lora
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_machine_and_every_backbone_are_listed() -> None:
+    content = json.loads(run("info", "--json").stdout)
+    assert torch.__version__.startswith(content["system"]["torch"])
+    assert [entry["name"] for entry in content["backbones"]] == list(backbone_names())
+    shown = run("info").output
+    for name in backbone_names():
+        assert name in shown
+
+
+def test_a_backbone_shows_the_memory_it_takes() -> None:
+    content = json.loads(run("info", "--backbone", "flux", "--json").stdout)
+    by_format = {(row["dtype"], row["quantize"]): row["total"] for row in content["memory"]}
+    assert by_format["bf16", "none"] > by_format["bf16", "int8"] > by_format["bf16", "nf4"]
+    assert "most at once" in run("info", "--backbone", "flux").output
+    assert run("info", "--backbone", "fluxx").exit_code == 1
+
+
+def test_a_lora_file_says_what_it_needs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    tensors = {
+        "down.conv1.lora_A.weight": torch.zeros(2, 3, 3, 3),
+        "down.conv1.lora_B.weight": torch.zeros(5, 2, 1, 1),
+    }
+    info = CheckpointInfo(
+        backbone="sd2", lora_rank=2, lora_alpha=2.0, lora_targets=("conv1",), texture=True
+    )
+    save_lora(path, tensors, info=info)
+    facts = json.loads(run("info", path, "--json").stdout)
+    assert facts["backbone"] == "sd2"
+    assert facts["lora_rank"] == "2"
+    assert facts["texture"] == "yes"
+    assert facts["adapters"] == "1"
+
+
+@pytest.mark.parametrize("name", ["nothing.safetensors", "text.pth"])
+def test_a_file_that_is_none_is_an_error_in_two_lines(tmp_path: Path, name: str) -> None:
+    (tmp_path / "text.pth").write_text("words", encoding="utf-8")
+    result = run("info", tmp_path / name)
+    assert result.exit_code == 1
+    assert result.output.count("Error:") == 1
+    assert "Hint:" in result.output
+
+
+def test_fetching_the_embedded_backbone_says_that_it_is_here() -> None:
+    result = run("fetch", "tiny")
+    assert result.exit_code == 1
+    assert "inside the package" in result.output

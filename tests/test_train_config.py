@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from hypir_cli.cli.app import app
+from hypir_cli.config import schema
+from hypir_cli.config.train import (
+    PRESETS,
+    TrainEncoderConfig,
+    TrainGanConfig,
+    train_config,
+)
+from hypir_cli.config.upkeep import ScheduleConfig
+from hypir_cli.errors import ConfigError
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_valid_for_both_commands(preset: str) -> None:
+    gan = train_config(TrainGanConfig, [("test", {"preset": preset})], command="gan")
+    encoder = train_config(TrainEncoderConfig, [("test", {"preset": preset})], command="encoder")
+    assert gan.model.backbone == encoder.model.backbone == preset
+
+
+def test_the_sd2_preset_has_the_numbers_of_the_release() -> None:
+    config = train_config(TrainGanConfig, [("test", {"preset": "sd2"})], command="gan")
+    assert config.lora.rank == 256
+    assert (config.loss.adversarial, config.loss.perceptual, config.loss.pixel) == (0.5, 5.0, 1.0)
+    assert config.ema.decay == 0.999
+    assert [config.schedule.rates(step) for step in (0, 9_999, 10_000)] == [
+        (1e-5, 1e-5),
+        (1e-5, 1e-5),
+        (5e-6, 5e-6),
+    ]
+    assert config.schedule.at(10_000).accumulation == 4 * config.schedule.at(0).accumulation
+    assert config.schedule.total_steps == 20_000
+
+
+def test_a_printed_configuration_reads_back_as_itself() -> None:
+    printed = CliRunner().invoke(app, ["train-gan", "--print-config", "sd2"])
+    assert printed.exit_code == 0
+    values = yaml.safe_load(printed.stdout)
+    wanted = train_config(TrainGanConfig, [("test", {"preset": "sd2"})], command="gan")
+    assert train_config(TrainGanConfig, [("printed", values)], command="gan") == wanted
+    for line in ("# How weights move.", "# Optimiser."):
+        assert (line in printed.stdout) == (line == "# Optimiser.")
+
+
+def test_a_file_beats_its_preset_and_set_beats_the_file() -> None:
+    layers: list[schema.Layer] = [
+        ("file", {"preset": "tiny", "lora": {"rank": 8}, "seed": 1}),
+        ("--set", {"seed": 2, "degradation_preset": "light"}),
+    ]
+    config = train_config(TrainGanConfig, layers, command="gan")
+    light = train_config(TrainGanConfig, [("x", {"degradation_preset": "light"})], command="gan")
+    assert (config.lora.rank, config.seed, config.data.crop_size) == (8, 2, 96)
+    assert config.degradation == light.degradation
+    assert config.degradation != TrainGanConfig().degradation
+
+
+def test_step_sizes_rise_over_the_warm_up() -> None:
+    values = {"first": {"steps": 4, "lr": 1.0, "warmup_steps": 2, "discriminator_lr": 0.5}}
+    schedule = schema.resolve(ScheduleConfig, layers=[("test", values)])
+    assert [schedule.rates(step) for step in range(3)] == [(0.5, 0.25), (1.0, 0.5), (1.0, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lora": {"ranks": 3}}, "unknown setting 'lora.ranks'"),
+        ({"preset": "sd9"}, "no training preset 'sd9'"),
+        ({"degradation_preset": "rain"}, "no degradation preset 'rain'"),
+        ({"schedule": {"first": {"steps": 0}}}, "at least 1 step"),
+        ({"ema": {"decay": 1.0}}, "ema.decay"),
+        ({"optim": {"batch_size": 0}}, "optim.batch_size"),
+        ({"checkpoint": {"keep_best": "psnr"}}, "keep_best needs validation.sources"),
+        ({"device": "gpu"}, "device must be"),
+        ({"discriminator": {"real_target": 0.0}}, "real_target"),
+    ],
+)
+def test_a_wrong_setting_is_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train_config(TrainGanConfig, [("test.yaml", values)], command="gan")
+
+
+def test_an_unknown_key_is_a_two_line_error(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("lora: {ranks: 3}\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["train-gan", str(path)])
+    assert result.exit_code == 1
+    lines = result.stderr.strip().splitlines()
+    assert lines[0].startswith("Error: ")
+    assert lines[1] == "Hint: did you mean lora.rank?"
+
+
+def test_a_command_without_settings_is_a_usage_error() -> None:
+    assert CliRunner().invoke(app, ["train-encoder"]).exit_code == 2
+
+
+def test_the_example_settings_are_valid() -> None:
+    path = Path(__file__).parent.parent / "examples" / "train_gan.yaml"
+    config = train_config(TrainGanConfig, [(str(path), schema.load_yaml(path))], command="gan")
+    assert config.controls.texture
+    assert config.lora.rank == 256
