@@ -128,10 +128,13 @@ def test_a_full_disk_while_saving_is_an_error_and_older_checkpoints_stay(
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
+import torch
 from hypir_cli.config.schema import load_yaml
 from hypir_cli.config.train import TrainGanConfig, train_config
 from hypir_cli.train import runs, state
 
+# Sums are split over the threads, so only as many as in the test's own process give the same last bits.
+torch.set_num_threads(int(sys.argv[2]))
 save = state.save_file
 
 def die(tensors, path):
@@ -150,7 +153,9 @@ def test_a_process_killed_while_saving_leaves_the_checkpoint_before_usable(tmp_p
     settings = tmp_path / "config.yaml"
     settings.write_text(to_yaml(config), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(settings)], check=False, capture_output=True
+        [sys.executable, "-c", _KILLED, str(settings), str(torch.get_num_threads())],
+        check=False,
+        capture_output=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert (tmp_path / "run" / "checkpoints" / ".step-2.partial").is_dir()
