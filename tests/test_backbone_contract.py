@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from hypir_cli.backbones.controls import Controls
+from hypir_cli.backbones.encoder import load_encoder
 from hypir_cli.backbones.registry import backbone_names
-from hypir_cli.backbones.weights import apply_lora, load_encoder, save_encoder
+from hypir_cli.backbones.weights import apply_lora
 from hypir_cli.checkpoint import CheckpointInfo, save_tensors
 from hypir_cli.errors import BackboneError, CheckpointError
 from hypir_cli.lora import (
@@ -339,12 +341,12 @@ def test_a_tuned_encoder_survives_a_file(built, tmp_path):
         value.mul_(1.1)
     tuned = backbone.encode(images)
     assert not torch.allclose(tuned, plain, atol=1e-4)
-    save_encoder(backbone, tmp_path / "encoder.safetensors", info=CheckpointInfo(training_step=7))
+    path = tmp_path / "encoder.safetensors"
+    written = CheckpointInfo(kind="encoder", backbone=backbone.traits.name, training_step=7)
+    save_tensors(path, backbone.encoder_module().state_dict(), info=written)
 
     again = load_built(*built)
-    info = load_encoder(again, tmp_path / "encoder.safetensors")
-    assert info is not None
-    assert (info.kind, info.backbone, info.training_step) == ("encoder", backbone.traits.name, 7)
+    assert load_encoder(again, path) == written
     assert torch.equal(again.encode(images), tuned)
     assert torch.equal(again.decode(plain), backbone.decode(plain))
 
@@ -357,9 +359,27 @@ def test_a_file_that_is_no_encoder_of_this_backbone_is_refused(backbone, tmp_pat
     name = next(iter(tensors))
     tensors["surplus"] = tensors.pop(name)
     save_tensors(tmp_path / "other.safetensors", tensors, info=CheckpointInfo(kind="encoder"))
-    with pytest.raises(CheckpointError, match="surplus") as caught:
+    with pytest.raises(CheckpointError) as caught:
         load_encoder(backbone, tmp_path / "other.safetensors")
-    assert name in caught.value.message
+    assert f"1 missing ({name}); 1 unexpected (surplus)" in caught.value.message
+    plain = {key: value.contiguous() for key, value in tensors.items()}
+    save_file(plain, tmp_path / "bare.safetensors")
+    with pytest.raises(CheckpointError, match="no header of hypir"):
+        load_encoder(backbone, tmp_path / "bare.safetensors")
+
+
+def test_an_encoder_of_other_shapes_is_refused_and_changes_nothing(backbone, tmp_path):
+    before = {key: value.clone() for key, value in backbone.encoder_module().state_dict().items()}
+    tensors = {key: value + 1 for key, value in before.items()}
+    name = next(iter(tensors))
+    tensors[name] = torch.zeros(1, 2, 3, 4, 5)
+    info = CheckpointInfo(kind="encoder", backbone=backbone.traits.name)
+    save_tensors(tmp_path / "other.safetensors", tensors, info=info)
+    with pytest.raises(CheckpointError, match="1 of another shape") as caught:
+        load_encoder(backbone, tmp_path / "other.safetensors")
+    assert f"{name}: file (1, 2, 3, 4, 5)" in caught.value.message
+    after = backbone.encoder_module().state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
 
 
 def test_the_encoder_alone_can_train(backbone):

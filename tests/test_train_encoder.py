@@ -80,11 +80,11 @@ def test_the_adversarial_stage_starts_from_a_fine_tuned_encoder(tmp_path: Path) 
 def test_an_encoder_of_another_backbone_is_refused(tmp_path: Path) -> None:
     encoder = train_encoder(encoder_config(tmp_path, {"schedule.first.steps": 1})).result
     other = load_built("sd2", BUILDERS["sd2"](tmp_path / "sd2"))
-    with pytest.raises(CheckpointError, match="belongs to the backbone 'tiny'"):
+    with pytest.raises(CheckpointError, match="trained for the backbone tiny, not for sd2"):
         load_encoder(other, encoder)
 
 
 def test_a_lora_given_as_encoder_is_refused(tmp_path: Path) -> None:
     lora = train_gan(gan_config(tmp_path, {"schedule.first.steps": 1})).result
-    with pytest.raises(CheckpointError, match="is not a fine-tuned encoder: it has lora weights"):
+    with pytest.raises(CheckpointError, match="holds lora weights, encoder weights are needed"):
         load_encoder(load_configured(gan_config(tmp_path)), lora)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypir_cli.backbones.base import Backbone
-from hypir_cli.checkpoint import CheckpointInfo, load_tensors
+from hypir_cli.checkpoint import CheckpointInfo, load_tensors, require_match, require_tensors
 from hypir_cli.errors import CheckpointError
 
 
@@ -16,25 +16,17 @@ def load_encoder(backbone: Backbone, path: Path) -> CheckpointInfo:
         Header of the file.
 
     Raises:
-        CheckpointError: Not a file of `hypir train-encoder`, of another backbone, or with other tensors.
+        CheckpointError: Not a file of `hypir train-encoder`, of another backbone, or with other keys or shapes.
     """
     tensors, info = load_tensors(path)
-    if info is None or info.kind != "encoder":
-        kind = f"{info.kind} weights" if info is not None else "no header of hypir"
+    if info is None:
         raise CheckpointError(
-            f"{path} is not a fine-tuned encoder: it has {kind}.",
+            f"{path} is not a fine-tuned encoder: it has no header of hypir.",
             hint="give the encoder.safetensors of a hypir train-encoder run",
         )
-    if info.backbone != backbone.traits.name:
-        raise CheckpointError(
-            f"the encoder {path} belongs to the backbone {info.backbone!r}, not {backbone.traits.name!r}.",
-            hint=f"use it with --backbone {info.backbone}",
-        )
-    try:
-        backbone.encoder_module().load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the encoder {path} does not fit: {str(error).splitlines()[-1].strip()}",
-            hint="it was trained on another version of the base weights",
-        ) from error
+    require_match(info, kind="encoder", backbone=backbone.traits.name, source=str(path))
+    encoder = backbone.encoder_module()
+    target = f"encoder of {backbone.traits.name}"
+    require_tensors(tensors, encoder.state_dict(), source=str(path), target=target)
+    encoder.load_state_dict(tensors)
     return info

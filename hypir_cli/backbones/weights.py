@@ -1,22 +1,15 @@
-"""Put trained weights into a backbone: a restoration LoRA with its controls, a fine-tuned encoder."""
+"""Put a restoration LoRA with its controls into a backbone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from hypir_cli.backbones.base import Backbone
-from hypir_cli.checkpoint import (
-    CheckpointInfo,
-    load_tensors,
-    require_match,
-    require_tensors,
-    save_tensors,
-)
+from hypir_cli.checkpoint import CheckpointInfo, require_match, require_tensors
 from hypir_cli.lora import LoraState, attach_lora, merge_lora
 
 
@@ -53,31 +46,6 @@ def use_timesteps(backbone: Backbone, info: CheckpointInfo) -> None:
         if info.coeff_timestep is None
         else info.coeff_timestep,
     )
-
-
-def load_encoder(backbone: Backbone, path: Path) -> CheckpointInfo | None:
-    """Replace the VAE encoder's weights by fine-tuned ones.
-
-    Returns:
-        The file's header, None where it has none of ours.
-
-    Raises:
-        CheckpointError: Unreadable, of another backbone, or with other keys or shapes.
-    """
-    tensors, info = load_tensors(path)
-    require_match(info, kind="encoder", backbone=backbone.traits.name, source=str(path))
-    _copy_into(backbone.encoder_module(), tensors, source=str(path))
-    return info
-
-
-def save_encoder(backbone: Backbone, path: Path, *, info: CheckpointInfo) -> None:
-    """Write the VAE encoder's weights as one safetensors file that `load_encoder` reads.
-
-    Raises:
-        CheckpointError: The file cannot be written.
-    """
-    header = replace(info, kind="encoder", backbone=backbone.traits.name)
-    save_tensors(path, backbone.encoder_module().state_dict(), info=header)
 
 
 @torch.no_grad()
