@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pickle
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, info: CheckpointI
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(plain, temporary, metadata={HEADER_KEY: info_to_json(info), "format": "pt"})
+        grant_usual_mode(temporary)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
@@ -89,6 +91,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], *, info: CheckpointI
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def grant_usual_mode(path: Path) -> None:
+    """Give a file the permissions of any new file in its folder; safetensors lets only the owner read what it writes."""
+    trial = path.with_name(f".{path.name}.{os.getpid()}.mode")
+    try:
+        trial.touch()
+        path.chmod(stat.S_IMODE(trial.stat().st_mode))
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import torch
@@ -34,6 +35,18 @@ def test_tensors_and_facts_come_back_as_they_were(tmp_path):
     assert tensors.keys() == TENSORS.keys()
     assert all(torch.equal(tensors[key], value) for key, value in TENSORS.items())
     assert [file.name for file in path.parent.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_a_file_may_be_read_by_whom_the_umask_lets(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        save_tensors(tmp_path / "x.safetensors", TENSORS, info=INFO)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 def test_foreign_safetensors_have_no_facts_of_ours(tmp_path):

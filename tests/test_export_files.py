@@ -99,6 +99,7 @@ def test_a_merged_folder_needs_no_lora(sd2: Family, tmp_path: Path, dtype: Any) 
 def test_restore_takes_a_merged_folder_as_it_is(sd2: Family, tmp_path: Path) -> None:
     out = tmp_path / "merged"
     exported(sd2.lora, out, format="merged", base=str(sd2.base))
+    assert len({path.stat().st_mode for path in (out / "unet").iterdir()}) == 1
     runtime = RuntimeConfig(device="cpu", dtype="fp32")
     merged = load_model(ModelConfig(backbone="sd2", base=str(out)), runtime).backbone
     assert merged.traits.coeff_timestep == 150

@@ -79,6 +79,14 @@ def test_resume_auto_starts_anew_where_nothing_is(tmp_path: Path) -> None:
     assert outcome.step == 1
 
 
+def test_all_files_of_a_checkpoint_have_the_same_permissions(tmp_path: Path) -> None:
+    outcome = train_gan(gan_config(tmp_path, {"schedule.first.steps": 1}))
+    folder = checkpoint_dir(outcome.run_dir, 1)
+    (tmp_path / "new").touch()
+    modes = {path.stat().st_mode for path in [tmp_path / "new", outcome.result, *folder.iterdir()]}
+    assert len(modes) == 1
+
+
 def test_a_checkpoint_of_another_command_is_refused(tmp_path: Path) -> None:
     train_encoder(encoder_config(tmp_path, {"schedule.first.steps": 1}))
     with pytest.raises(CheckpointError, match="kind 'encoder', this run trains kind 'gan'"):

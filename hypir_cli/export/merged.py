@@ -14,7 +14,7 @@ from safetensors import safe_open
 from hypir_cli.backbones.hub import find_base
 from hypir_cli.backbones.presets import backbone_preset
 from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.checkpoint import FOLDER_INFO, info_to_json
+from hypir_cli.checkpoint import FOLDER_INFO, grant_usual_mode, info_to_json
 from hypir_cli.config.export import ExportConfig
 from hypir_cli.errors import CheckpointError
 from hypir_cli.export.formats import DIFFUSERS_PREFIXES, Export
@@ -54,6 +54,8 @@ def write_merged(export: Export, out: Path, *, config: ExportConfig) -> Path:
             root, partial, parts=[*preset.components, *preset.optional_components], but=component
         )
         denoiser.to(dtype).save_pretrained(partial / component)
+        for path in (partial / component).glob("*.safetensors"):
+            grant_usual_mode(path)
         info = replace(
             export.info, kind="backbone", base=base or "", texture=False, generativity=False
         )

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hypir_cli.checkpoint import load_tensors, save_tensors
+from hypir_cli.checkpoint import grant_usual_mode, load_tensors, save_tensors
 from hypir_cli.errors import CheckpointError
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Stage
@@ -208,15 +208,20 @@ def _write_parts(
     *,
     runtime: Runtime,
 ) -> None:
-    save_file(_random_state(), folder / _random_file(runtime.rank))
+    _save_plain(folder / _random_file(runtime.rank), _random_state())
     if not runtime.is_main:
         return
     for file in stage.files(step=state.step):
         save_tensors(folder / file.name, file.tensors, info=file.info)
     for group, optimizer in zip(stage.groups, optimizers, strict=True):
-        save_file(_optimizer_tensors(optimizer), folder / _optimizer_file(group.name))
+        _save_plain(folder / _optimizer_file(group.name), _optimizer_tensors(optimizer))
     text = json.dumps(asdict(state), indent=2) + "\n"
     (folder / STATE_FILE).write_text(text, encoding="utf-8")
+
+
+def _save_plain(path: Path, tensors: dict[str, Tensor]) -> None:
+    save_file(tensors, path)
+    grant_usual_mode(path)
 
 
 def _agree(failure: str, final: Path, *, runtime: Runtime) -> None:
