@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hypir_cli.captioners.sidecar import find_sidecar, read_sidecar
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.train.photos import PhotoCache, read_photo
 from hypir_cli.train.sources import Blob, Item, find_items, read_prompt
@@ -52,6 +53,18 @@ def test_a_folder_is_searched_to_the_bottom_in_a_fixed_order_with_its_sidecars(
     assert prompts(items) == ["default", "une mésange", "default"]
 
 
+def test_training_reads_the_same_sidecars_as_restoring(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "b.v2.png", "c.webp"):
+        write(tmp_path / name, image_bytes())
+    (tmp_path / "a.txt").write_text("any a", encoding="utf-8")
+    (tmp_path / "a.png.txt").write_text("the png", encoding="utf-8")
+    (tmp_path / "b.v2.png.txt").write_text("\ufefftwo\r\n lines\n", encoding="utf-8")
+    (items,) = find_items([str(tmp_path)])
+    assert prompts(items) == ["any a", "the png", "two lines", "default"]
+    found = [find_sidecar(item.image.path) for item in items]
+    assert [read_sidecar(path) if path else "default" for path in found] == prompts(items)
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_a_tables_relative_paths_start_at_the_table(tmp_path: Path, kind: str) -> None:
     rows = [
@@ -83,12 +96,14 @@ def test_shards_are_indexed_by_member_and_read_by_position(tmp_path: Path) -> No
             "d/0002.txt": b"from text",
             "d/0002.png": picture,
             "d/0003.txt": b"no image",
+            "d/0004.jpg": other,
+            "d/0004.jpg.txt": b"from a whole name",
         },
     )
     write_shard(tmp_path / "s-001.tar", {"0001.png": picture})
     first, second = find_items([str(tmp_path / "s-*.tar")])
-    assert prompts(first) == ["from json", "from text"]
-    assert [item.image.read() for item in first] == [other, picture]
+    assert prompts(first) == ["from json", "from text", "from a whole name"]
+    assert [item.image.read() for item in first] == [other, picture, other]
     assert first[1].image.name.endswith("s-000.tar:d/0002.png")
     assert second[0].image.read() == picture
 

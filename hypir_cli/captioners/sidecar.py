@@ -21,13 +21,14 @@ def sidecar_path(image_path: Path, *, whole_name: bool = False) -> Path:
     return image_path.with_suffix(".txt")
 
 
+def sidecar_paths(image_path: Path) -> tuple[Path, Path]:
+    """Where an image's text file may be, the place that counts first."""
+    return sidecar_path(image_path, whole_name=True), sidecar_path(image_path)
+
+
 def find_sidecar(image_path: Path) -> Path | None:
     """The text file that is there for an image (or for its place in another tree); None without one."""
-    for whole_name in (True, False):
-        path = sidecar_path(image_path, whole_name=whole_name)
-        if path.is_file():
-            return path
-    return None
+    return next((path for path in sidecar_paths(image_path) if path.is_file()), None)
 
 
 def read_sidecar(path: Path) -> str:
@@ -37,11 +38,20 @@ def read_sidecar(path: Path) -> str:
         InputError: Unreadable or not UTF-8.
     """
     try:
-        return " ".join(path.read_text(encoding="utf-8-sig").split())
+        return prompt_text(path.read_bytes())
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text.", hint="save it as UTF-8") from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error}.") from error
+
+
+def prompt_text(content: bytes) -> str:
+    """The prompt in the bytes of a text file, as one line.
+
+    Raises:
+        UnicodeDecodeError: They are not UTF-8.
+    """
+    return " ".join(content.decode("utf-8-sig").split())
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypir_cli.captioners.sidecar import prompt_text, sidecar_paths
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.images.formats import READABLE_SUFFIXES
 from hypir_cli.prompt_table import read_prompts
@@ -87,10 +88,10 @@ def read_prompt(item: Item, *, default: str) -> str:
     if item.prompt is None or isinstance(item.prompt, str):
         return item.prompt or default
     try:
-        text = item.prompt.read().decode("utf-8")
+        content = item.prompt.read()
         if not item.prompt.name.endswith(".json"):
-            return text.strip() or default
-        record = json.loads(text)
+            return prompt_text(content) or default
+        record = json.loads(content)
         return str(record.get("prompt") or record.get("caption") or default)
     except (ValueError, AttributeError) as error:
         raise InputError(f"cannot read the prompt {item.prompt.name}: {error}.") from error
@@ -123,12 +124,12 @@ def _scan_folder(folder: Path) -> list[Item]:
         folders.sort()
         texts = {name for name in names if name.endswith(".txt")}
         for name in sorted(names):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() not in READABLE_SUFFIXES or name.startswith("."):
+            path = Path(parent, name)
+            if path.suffix.lower() not in READABLE_SUFFIXES or name.startswith("."):
                 continue
-            sidecar = f"{stem}.txt"
-            prompt = Blob(Path(parent, sidecar)) if sidecar in texts else None
-            items.append(Item(Blob(Path(parent, name)), prompt))
+            # The listing answers what a look at the disk for each photograph would.
+            sidecars = [Blob(text) for text in sidecar_paths(path) if text.name in texts]
+            items.append(Item(Blob(path), sidecars[0] if sidecars else None))
     return items
 
 
@@ -154,7 +155,8 @@ def _scan_shard(path: Path) -> list[Item]:
 
 
 def _shard_item(parts: dict[str, Blob]) -> Item | None:
-    images = [blob for suffix, blob in parts.items() if suffix in READABLE_SUFFIXES]
-    if not images:
+    image = next((suffix for suffix in parts if suffix in READABLE_SUFFIXES), None)
+    if image is None:
         return None
-    return Item(images[0], parts.get(".txt") or parts.get(".json"))
+    prompts = [parts[name] for name in (f"{image}.txt", ".txt", ".json") if name in parts]
+    return Item(parts[image], prompts[0] if prompts else None)
