@@ -130,13 +130,13 @@ def naive_update(
     models = replace(models, perceptual=unshared)
     pairs = feed.next()
     with runtime.autocast():
-        restored = generate(models, pairs, config=config)
+        restored, _ = generate(models, pairs, config=config)
     generator_step(models, restored, pairs, config=config, runtime=runtime, scale=1.0)
     _move(stage, optimizers, 0, config)
     stage.updated()
     pairs = feed.next()
     with torch.no_grad(), runtime.autocast():
-        fake = models.discriminator.features(generate(models, pairs, config=config))
+        fake = models.discriminator.features(generate(models, pairs, config=config)[0])
         real = models.discriminator.features(real_images(models.backbone, pairs.gt, config=config))
     target = config.discriminator.real_target
     discriminator_step(

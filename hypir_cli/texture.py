@@ -29,6 +29,21 @@ def texture_richness(images: Tensor) -> Tensor:
     return _laplacian(_luma(images)).flatten(1).var(1, correction=0)
 
 
+def smooth_richness(images: Tensor) -> Tensor:
+    """`texture_richness` without the rounding to whole levels, which has no gradient; its border pixels are left out.
+
+    Args:
+        images: RGB, (B, 3, H, W), around 0..1.
+
+    Returns:
+        (B,) float32, in squared 8-bit levels.
+    """
+    weights = images.new_tensor(LUMA, dtype=torch.float32).reshape(1, 3, 1, 1)
+    luma = 255.0 * (images.float() * weights).sum(1)
+    around = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
+    return (around - 4.0 * luma[:, 1:-1, 1:-1]).flatten(1).var(1)
+
+
 class TexturePredictor(nn.Module):
     """Texture richness that the clean image behind a degraded one probably has.
 

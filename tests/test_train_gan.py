@@ -62,7 +62,7 @@ def test_a_generator_step_leaves_the_discriminator_alone(tmp_path: Path) -> None
     with gan_stage(config) as (stage, runtime):
         models, pairs = stage.models, random_pairs()
         before = _state(models.discriminator)
-        restored = generate(models, pairs, config=config)
+        restored, _ = generate(models, pairs, config=config)
         generator_step(models, restored, pairs, config=config, runtime=runtime, scale=1.0)
         assert _same(before, _state(models.discriminator))
         assert all(p.grad is None for p in models.discriminator.parameters())
@@ -92,12 +92,12 @@ def test_gradients_through_the_restored_image_equal_those_of_the_summed_loss(
     config = gan_config(tmp_path)
     with gan_stage(config) as (stage, runtime):
         models, pairs = stage.models, random_pairs()
-        restored = generate(models, pairs, config=config)
+        restored, _ = generate(models, pairs, config=config)
         generator_step(models, restored, pairs, config=config, runtime=runtime, scale=1.0)
         split = [p.grad.clone() for p in stage.groups[0].parameters]
         for parameter in stage.groups[0].parameters:
             parameter.grad = None
-        whole = generate(models, pairs, config=config)
+        whole, _ = generate(models, pairs, config=config)
         heads = models.discriminator.heads.eval()
         logits = heads(models.discriminator.features(whole))
         adversarial = sum(

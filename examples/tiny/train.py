@@ -1,103 +1,178 @@
-"""Train the embedded backbone on a folder of photographs, from nothing, on one CPU core or more.
+"""From a folder of photographs to the weights that come with the package, in stages that can be stopped at any moment.
 
-    python examples/tiny/train.py PHOTOS_DIR OUT_DIR --minutes 60
+    python examples/tiny/train.py PHOTOS_DIR OUT_DIR --validation TEST_PHOTOS_DIR [--minutes 10] [--stages vae prior]
 
-Stages: crops are cut and degraded once (OUT_DIR/crops), the autoencoder is trained (OUT_DIR/vae.pt), then the denoiser
-(OUT_DIR/state.pt, written every three minutes; the same command goes on from there). The result, OUT_DIR/weights, is a folder
+Stages, each a run of the project's own training loop in OUT_DIR/<stage>: the autoencoder (`vae`) and the diffusion prior
+(`prior`) by `run_stage.py`, the encoder by `hypir train-encoder`, the adapters by `hypir train-gan` (`fidelity`, then
+`adversarial`). The same command goes on where the last one stopped. What is done is kept; OUT_DIR/weights is the result, a folder
 for `hypir restore --backbone tiny --base OUT_DIR/weights`.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-import prepare
 import torch
-from crops import Crops
-from denoiser_stage import Recipe, Trainer, train_denoiser
-from prepare import as_images
-from text_parts import learn_tokenizer, new_text_encoder
-from vae_stage import train_vae
+import yaml
+from new_backbone import new_backbone
+from pack import pack
+from prior_stages import put_into
+from run_stage import INTERRUPTED
 
+from hypir_cli.backbones.encoder import load_encoder
 from hypir_cli.backbones.tiny import TinyBackbone
-from hypir_cli.backbones.tiny_unet import TinyUNet, TinyUNetConfig
+from hypir_cli.backbones.weights import apply_lora
+from hypir_cli.checkpoint import load_tensors
+from hypir_cli.config.schema import load_yaml
+from hypir_cli.lora import read_lora
 from hypir_cli.texture import TexturePredictor
 
-SAVE_EVERY = 180.0
-"""Seconds between saved states of the denoiser stage."""
-VAE_SHARE = 0.08
-"""Share of the minutes that the autoencoder gets."""
-CAPTIONS = ("a photograph", "a portrait", "a landscape", "a building", "an animal")
-"""What the tokenizer is learned from without `--captions`."""
+RECIPE = Path(__file__).parent / "recipe"
+STAGES = ("vae", "prior", "encoder", "fidelity", "adversarial")
+RESULTS = {
+    "vae": "network.safetensors",
+    "prior": "network.safetensors",
+    "encoder": "encoder.safetensors",
+    "fidelity": "ema.safetensors",
+    "adversarial": "ema.safetensors",
+}
 
 
 def main() -> None:
-    """Parse, run the stages, write the weights."""
+    """Parse, run the stages that are left, write the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos_dir", type=Path)
     parser.add_argument("out_dir", type=Path)
-    parser.add_argument("--minutes", type=float, default=60.0, help="training time, all stages")
+    parser.add_argument("--validation", type=Path, help="photographs that are only looked at")
     parser.add_argument("--captions", type=Path, help="CSV with a column `label` or `caption`")
-    parser.add_argument("--crops", type=int, default=4000, help="number of crops to prepare")
-    parser.add_argument("--channels", type=int, nargs="+", default=[64, 128, 192])
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--squares", type=int, default=2400, help="squares to pack")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", dest="assignments", action="append", default=[])
     arguments = parser.parse_args()
-    crops_dir = arguments.out_dir / "crops"
-    if not (crops_dir / "lq.npy").exists():
-        prepare.prepare(arguments.photos_dir, crops_dir, count=arguments.crops, seed=arguments.seed)
-    crops = Crops(crops_dir)
-    backbone = new_backbone(arguments, crops)
-    trainer = Trainer(
-        backbone,
-        Recipe(minutes=(1.0 - VAE_SHARE) * arguments.minutes, seed=arguments.seed),
-    )
-    state_path = arguments.out_dir / "state.pt"
-    train_denoiser(trainer, crops, state_path=state_path, save_every=SAVE_EVERY)
-    trainer.trained.load_state_dict(trainer.averaged.state_dict())
-    backbone.texture_predictor = fit_texture_predictor(crops)
-    backbone.save(arguments.out_dir / "weights")
+    end = time.monotonic() + 60.0 * arguments.minutes
+    prepare(arguments)
+    for stage in arguments.stages:
+        if not run(stage, arguments, end=end):
+            print(f"stopped in the stage {stage}; the same command goes on from here")
+            raise SystemExit(INTERRUPTED)
+    assemble(arguments.out_dir).save(arguments.out_dir / "weights")
+    print(f"wrote {arguments.out_dir / 'weights'}")
 
 
-def new_backbone(arguments: argparse.Namespace, crops: Crops) -> TinyBackbone:
-    """A backbone whose autoencoder is trained and whose denoiser changes nothing yet."""
-    vae = train_vae(
-        crops.gt,
-        minutes=VAE_SHARE * arguments.minutes,
-        seed=arguments.seed,
-        path=arguments.out_dir / "vae.pt",
-    )
-    tokenizer = learn_tokenizer(read_captions(arguments.captions), vocab_size=1024, length=77)
-    text_encoder = new_text_encoder(tokenizer, seed=arguments.seed)
-    torch.manual_seed(arguments.seed)
-    unet = TinyUNet(TinyUNetConfig(channels=tuple(arguments.channels)))
-    unet.latent_scale.copy_(vae.latent_scale())
-    return TinyBackbone(
-        vae=vae,
-        unet=unet.to(memory_format=torch.channels_last),
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-    )
+def prepare(arguments: argparse.Namespace) -> None:
+    """Shards and the untrained backbone, unless they are there."""
+    out_dir: Path = arguments.out_dir
+    if not shards_of(out_dir):
+        pack(arguments.photos_dir, out_dir / "shards", count=arguments.squares, seed=arguments.seed)
+    if not (out_dir / "start" / "tokenizer" / "tokenizer.json").exists():
+        backbone = new_backbone(
+            shards_of(out_dir), captions=arguments.captions, seed=arguments.seed
+        )
+        backbone.save(out_dir / "start", dtype=torch.float32)
 
 
-def fit_texture_predictor(crops: Crops, *, batch: int = 48) -> TexturePredictor:
-    """What `--texture auto` asks: a fit of the clean crops' texture on the degraded ones."""
-    predictor = TexturePredictor()
-    for version in crops.lq:
-        for start in range(0, len(crops.gt), batch):
-            chosen = slice(start, start + batch)
-            lq, gt = as_images(version[chosen]), as_images(crops.gt[chosen])
-            predictor.update(predictor.statistics(lq, gt))
-    return predictor
+def run(stage: str, arguments: argparse.Namespace, *, end: float) -> bool:
+    """Train a stage to its end; False when the time was over before."""
+    out_dir: Path = arguments.out_dir
+    if (out_dir / stage / "done").exists():
+        return True
+    settings = write_settings(stage, arguments)
+    if stage in ("vae", "prior"):
+        command = [sys.executable, str(Path(__file__).parent / "run_stage.py"), stage]
+        command += [str(settings), "--base", str(base_of(stage, out_dir))]
+        command += ["--out", str(out_dir / stage)]
+    else:
+        name = "train-encoder" if stage == "encoder" else "train-gan"
+        command = [sys.executable, "-m", "hypir_cli", name, str(settings)]
+        command += ["--resume", "auto", "--out", str(out_dir / stage)]
+    for assignment in arguments.assignments:
+        command += ["--set", assignment]
+    code = wait(subprocess.Popen(command), end=end)
+    if code == INTERRUPTED:
+        return False
+    if code:
+        raise SystemExit(code)
+    (out_dir / stage / "done").touch()
+    return True
 
 
-def read_captions(path: Path | None) -> list[str]:
-    """The captions in a CSV file, or a few general ones."""
-    if path is None:
-        return list(CAPTIONS)
-    with path.open(encoding="utf-8", newline="") as file:
-        return [row.get("label") or row.get("caption") or "" for row in csv.DictReader(file)]
+def wait(process: subprocess.Popen[bytes], *, end: float) -> int:
+    """The exit code; when the time is over the process is asked to save and leave."""
+    try:
+        return process.wait(timeout=None if end == float("inf") else max(1.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+        return process.wait()
+
+
+def write_settings(stage: str, arguments: argparse.Namespace) -> Path:
+    """The stage's settings file in OUT_DIR: what all stages share, the stage's recipe, and where things are."""
+    out_dir: Path = arguments.out_dir
+    values = merged(load_yaml(RECIPE / "shared.yaml"), load_yaml(RECIPE / f"{stage}.yaml"))
+    places: dict = {
+        "seed": arguments.seed,
+        "data": {"sources": [str(path) for path in shards_of(out_dir)]},
+    }
+    if arguments.validation is not None:
+        places["validation"] = {"sources": [str(arguments.validation)]}
+    if stage not in ("vae", "prior"):
+        places["model"] = {"base": str(base_of(stage, out_dir))}
+    if stage in ("fidelity", "adversarial"):
+        places["model"]["encoder"] = str(out_dir / "encoder" / RESULTS["encoder"])
+    if stage == "adversarial":
+        places["lora"] = {"start": str(out_dir / "fidelity" / RESULTS["fidelity"])}
+    path = out_dir / f"{stage}.yaml"
+    path.write_text(yaml.safe_dump(merged(values, places)), encoding="utf-8")
+    return path
+
+
+def base_of(stage: str, out_dir: Path) -> Path:
+    """The folder of the backbone that a stage starts from; written from the stages before it when it is not there."""
+    if stage == "vae":
+        return out_dir / "start"
+    folder = out_dir / ("after-vae" if stage == "prior" else "after-prior")
+    if not (folder / "tokenizer" / "tokenizer.json").exists():
+        backbone = TinyBackbone.load(out_dir / "start")
+        kinds = ("vae",) if stage == "prior" else ("vae", "prior")
+        for kind in kinds:
+            put_into(backbone, load_tensors(out_dir / kind / RESULTS[kind])[0], kind=kind)
+        backbone.save(folder, dtype=torch.float32)
+    return folder
+
+
+def assemble(out_dir: Path) -> TinyBackbone:
+    """The backbone with encoder, adapters, controls and predictor of the newest stage that has left a result."""
+    backbone = TinyBackbone.load(base_of("encoder", out_dir))
+    load_encoder(backbone, out_dir / "encoder" / RESULTS["encoder"])
+    for stage in ("adversarial", "fidelity"):
+        path = out_dir / stage / RESULTS[stage]
+        if path.exists():
+            state = read_lora(path)
+            apply_lora(backbone, state)
+            backbone.texture_predictor = TexturePredictor.from_tensors(state.predictor)
+            break
+    return backbone
+
+
+def shards_of(out_dir: Path) -> list[Path]:
+    """The packed data."""
+    return sorted((out_dir / "shards").glob("*.tar"))
+
+
+def merged(low: dict, high: dict) -> dict:
+    """Nested settings, the second on top."""
+    both = dict(low)
+    for key, value in high.items():
+        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = merged(both[key], value) if nested else value
+    return both
 
 
 if __name__ == "__main__":

@@ -25,6 +25,10 @@ class TinyVAEConfig:
     """Channels of the residual networks."""
     num_blocks: int = 4
     """Residual blocks on either side."""
+    encoder_hidden: int | None = None
+    """Channels of the encoder's, where they differ: the encoder also learns to see past degradation."""
+    encoder_blocks: int | None = None
+    """Residual blocks of the encoder, where they differ."""
     log_variance: float = -7.0
     """Natural logarithm of the posterior's variance before training."""
 
@@ -76,8 +80,8 @@ class TinyEncoder(TinyCoder):
         super().__init__(
             3 * config.patch**2,
             2 * config.latent_channels,
-            hidden=config.hidden,
-            num_blocks=config.num_blocks,
+            hidden=config.encoder_hidden or config.hidden,
+            num_blocks=config.encoder_blocks or config.num_blocks,
         )
         self.patch = config.patch
 

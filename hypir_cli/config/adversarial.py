@@ -37,6 +37,9 @@ class ControlsConfig:
     """Tell the model the clean image's texture richness, and fit its prediction from the degraded one."""
     texture_dropout: float = 0.2
     """Chance that it is not told, so that restoring works without."""
+    texture_jitter: float = 0.0
+    """Most octaves by which the told texture differs from the clean image's own, mostly far less; with loss.texture the model
+    learns to obey beyond what is there."""
     generativity: bool = False
     """Mix noise of a random level into the latent, and tell the model the level."""
     generativity_dropout: float = 0.5
@@ -46,6 +49,10 @@ class ControlsConfig:
 
     def __post_init__(self) -> None:
         check_probability("controls.texture_dropout", self.texture_dropout)
+        if self.texture_jitter < 0:
+            raise ValueError(
+                f"controls.texture_jitter must be at least 0, got {self.texture_jitter}"
+            )
         check_probability("controls.generativity_dropout", self.generativity_dropout)
         check_probability("controls.max_generativity", self.max_generativity)
 
@@ -64,7 +71,12 @@ class LossConfig:
     perceptual: float = 5.0
     """Weight of the perceptual loss."""
     pixel: float = 1.0
-    """Weight of the mean squared error on the scale -1..1."""
+    """Weight of the difference between the images."""
+    pixel_kind: Literal["mse", "log-mse"] = "mse"
+    """Mean squared error on the scale -1..1, or each image's logarithm of it: then a decibel counts the same wherever an image
+    starts from, which a small model that restores light and strong degradations needs."""
+    texture: float = 0.0
+    """Weight of the distance, in octaves, between the result's texture richness and the told one; needs controls.texture."""
     perceptual_kind: Literal["lpips-vgg", "stlpips", "vgg16-hed", "efficientnet-lite0", "none"] = (
         "stlpips"
     )
@@ -73,7 +85,7 @@ class LossConfig:
     """Compare with the clean image, or with its unsharp-masked version as the release does (crisper, may overshoot)."""
 
     def __post_init__(self) -> None:
-        if min(self.adversarial, self.perceptual, self.pixel) < 0:
+        if min(self.adversarial, self.perceptual, self.pixel, self.texture) < 0:
             raise ValueError("loss weights must be at least 0")
 
 

@@ -37,6 +37,11 @@ class DataConfig:
     """Processes that read ahead; 0 reads in the training process."""
     cache_megabytes: int = 0
     """Memory (MB, per reading process) that keeps decoded photographs; saves decoding a small set again and again."""
+    reuse: int = 1
+    """How often a degraded pair is shown, turned and mirrored anew, before another takes its place. Degrading on a CPU takes
+    longer than a step of a small model. Above 1, every process has a pool of its own, so results depend on how many there are."""
+    reuse_pool: int = 256
+    """Pairs that wait to be shown again, per process; without effect while reuse is 1."""
 
     def __post_init__(self) -> None:
         check_probability("prompt_dropout", self.prompt_dropout)
@@ -46,5 +51,8 @@ class DataConfig:
         for name in ("pool_size", "workers", "cache_megabytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("reuse", "reuse_pool"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.pool_size and not self.shuffle:
             raise ValueError("pool_size shuffles, so it needs shuffle: true")

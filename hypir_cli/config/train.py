@@ -80,6 +80,8 @@ class RunConfig:
     """Degradation to start from: realesrgan, light or photo-print."""
     degradation: DegradationConfig = field(default_factory=DegradationConfig)
     """How degraded partners are made."""
+    degradation_mix: tuple[str, ...] = ()
+    """Further degradation presets, as they stand; every sample draws one of all, equally likely."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Length, step sizes and batches."""
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -98,6 +100,14 @@ class RunConfig:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
         if not re.fullmatch(r"auto|cpu|mps|cuda", self.device):
             raise ValueError(f"device must be auto, cpu, cuda or mps, got {self.device!r}")
+        for name in self.degradation_mix:
+            if name not in DEGRADATION_PRESETS:
+                known = ", ".join(DEGRADATION_PRESETS)
+                raise ValueError(f"degradation_mix must name presets ({known}), got {name!r}")
+        if self.optim.batch_size % self.data.reuse:
+            raise ValueError(
+                f"optim.batch_size {self.optim.batch_size} is not a multiple of data.reuse {self.data.reuse}"
+            )
         if self.checkpoint.keep_best != "none" and not self.validation.sources:
             raise ValueError("checkpoint.keep_best needs validation.sources")
 
@@ -109,6 +119,8 @@ class TrainEncoderConfig(RunConfig):
     target: Literal["frozen", "paper", "pixel"] = "frozen"
     """What the decoded latent of the degraded image is compared with: that of the clean image by the original encoder
     (frozen), by the encoder in training (paper; can collapse), or the clean image itself (pixel)."""
+    pixel_kind: Literal["mse", "log-mse"] = "mse"
+    """How the images differ: mean squared error on the scale -1..1, or each image's logarithm of it, which counts decibels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +135,11 @@ class TrainGanConfig(RunConfig):
     """Losses."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Discriminator."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss.texture > 0 and not self.controls.texture:
+            raise ValueError("loss.texture needs controls.texture: true")
 
 
 def train_layers(cls: type[T], layers: Sequence[Layer], *, command: Command) -> list[Layer]:

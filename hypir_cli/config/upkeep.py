@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +21,8 @@ class PhaseConfig:
     """Batches whose gradients are averaged into one update."""
     warmup_steps: int = 0
     """Updates over which the step size rises from 0."""
+    decay: Literal["none", "cosine"] = "none"
+    """`cosine` lets the step sizes fall to a hundredth over the phase."""
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.warmup_steps < 0:
@@ -69,6 +72,8 @@ class ScheduleConfig:
         phase = self.at(step)
         place = step if phase is self.first else step - self.first.steps
         ramp = min(1.0, (place + 1) / phase.warmup_steps) if phase.warmup_steps else 1.0
+        if phase.decay == "cosine":
+            ramp *= 0.505 + 0.495 * math.cos(math.pi * place / phase.steps)
         other = phase.lr if phase.discriminator_lr is None else phase.discriminator_lr
         return phase.lr * ramp, other * ramp
 

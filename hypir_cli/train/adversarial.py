@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from hypir_cli.backbones.base import Backbone
+from hypir_cli.backbones.controls import Controls
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.train.degradation import usm_sharpen
 from hypir_cli.train.discriminator import Discriminator, mean_logit
 from hypir_cli.train.generator import GanModels
-from hypir_cli.train.losses import discriminator_loss, generator_loss, pixel_loss
+from hypir_cli.train.losses import (
+    discriminator_loss,
+    generator_loss,
+    image_loss,
+    texture_loss,
+)
 from hypir_cli.train.perceptual import TrunkDistance
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs
@@ -39,6 +45,7 @@ def generator_step(
     restored: Tensor,
     pairs: Pairs,
     *,
+    controls: Controls | None = None,
     config: TrainGanConfig,
     runtime: Runtime,
     scale: float,
@@ -53,7 +60,9 @@ def generator_step(
     shared = _SharedFeatures(models)
     scalars: dict[str, Tensor] = {}
     total = torch.zeros_like(leaf)
-    for name, weight, loss_of in _terms(models, target, shared=shared, config=config):
+    for name, weight, loss_of in _terms(
+        models, target, shared=shared, controls=controls, config=config
+    ):
         with runtime.autocast():
             loss = loss_of(leaf)
         keep = shared.is_used_again(name)
@@ -149,12 +158,23 @@ class _SharedFeatures:
 
 
 def _terms(
-    models: GanModels, target: Tensor, *, shared: _SharedFeatures, config: TrainGanConfig
+    models: GanModels,
+    target: Tensor,
+    *,
+    shared: _SharedFeatures,
+    controls: Controls | None,
+    config: TrainGanConfig,
 ) -> list[_Term]:
     """The losses with a weight, in an order that lets the adversarial one come last."""
     weights = config.loss
     discriminator, perceptual = models.discriminator, models.perceptual
-    terms: list[_Term] = [("pixel", weights.pixel, lambda images: pixel_loss(images, target))]
+    kind = weights.pixel_kind
+    terms: list[_Term] = [
+        ("pixel", weights.pixel, lambda images: image_loss(images, target, kind=kind))
+    ]
+    asked = None if controls is None else controls.texture
+    if asked is not None:
+        terms.append(("texture", weights.texture, lambda images: texture_loss(images, asked)))
     if perceptual is not None:
 
         def perceived(images: Tensor) -> Tensor:

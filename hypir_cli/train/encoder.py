@@ -18,7 +18,7 @@ from hypir_cli.config.train import TrainEncoderConfig
 from hypir_cli.errors import CheckpointError
 from hypir_cli.metrics.fidelity import psnr
 from hypir_cli.train.ema import Ema, exchanged
-from hypir_cli.train.losses import pixel_loss
+from hypir_cli.train.losses import image_loss
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
 from hypir_cli.train.state import load_fitting
@@ -54,7 +54,7 @@ class EncoderStage(Stage):
         with self._runtime.autocast():
             target = self._target(pairs)
             decoded = self.backbone.decode(self.backbone.encode(pairs.lq))
-            loss = pixel_loss(decoded, target)
+            loss = image_loss(decoded, target, kind=self._config.pixel_kind)
         (loss * scale).backward()  # type: ignore[no-untyped-call]
         return {"loss/encoder": loss.detach(), "psnr/clean": self._clean_psnr(pairs)}
 

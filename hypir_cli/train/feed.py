@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 
 from hypir_cli.config.train import RunConfig
-from hypir_cli.errors import ConfigError, HypirError
+from hypir_cli.errors import HypirError
 from hypir_cli.train.data import Batch, TrainingLoader, make_loader
-from hypir_cli.train.degradation import Degrader
+from hypir_cli.train.degrading import RunDegrader
+from hypir_cli.train.pool import PairPool
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs
 
@@ -20,6 +21,13 @@ _AHEAD = 3
 
 class Feed:
     """Pairs of this rank, without end.
+
+    Args:
+        config: Settings of the run.
+        runtime: The processes.
+        position: Samples taken before, over all ranks.
+        needs_lq: Whether anybody looks at the degraded images; where not, the clean ones stand in for them.
+        on_bad_file: Called once for each broken file with its name and the reason.
 
     Attributes:
         position: Samples taken over all ranks; what a checkpoint keeps.
@@ -36,30 +44,40 @@ class Feed:
         *,
         runtime: Runtime,
         position: int,
+        needs_lq: bool = True,
         on_bad_file: Callable[[str, str], None] | None = None,
     ) -> None:
-        if config.degradation.output != "full":
-            raise ConfigError(
-                "degradation.output is small, but training compares images of equal size.",
-                hint="set degradation.output: full",
-            )
         self.position = position
         self.waited = 0.0
         self._runtime = runtime
-        self._degrader = Degrader(config.degradation)
+        self._degrader = RunDegrader(config) if needs_lq else None
+        data, made = config.data, position // runtime.world_size
+        self._fresh = config.optim.batch_size // data.reuse
+        self._pool: PairPool | None = None
+        refill = 0
+        if data.reuse > 1:
+            self._pool = PairPool(
+                reuse=data.reuse,
+                size=data.reuse_pool,
+                seed=config.seed,
+                rank=runtime.rank,
+                world_size=runtime.world_size,
+            )
+            refill = min(made, data.reuse_pool) // self._fresh
         loader = make_loader(
-            config.data,
-            batch_size=config.optim.batch_size,
+            data,
+            batch_size=self._fresh,
             seed=config.seed,
             rank=runtime.rank,
             world_size=runtime.world_size,
-            start_index=position // runtime.world_size,
+            start_index=made - refill * self._fresh,
             on_bad_file=on_bad_file,
         )
         self._batches: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=_AHEAD)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._read, args=(loader,), daemon=True)
         self._thread.start()
+        self._refill = refill
 
     def next(self) -> Pairs:
         """The next batch, degraded on the device.
@@ -67,15 +85,26 @@ class Feed:
         Raises:
             InputError: No file can be read.
         """
+        while self._refill:
+            assert self._pool is not None
+            self._pool.add(self._made())
+            self._refill -= 1
+        fresh = self._made()
+        self.position += len(fresh) * self._runtime.world_size
+        if self._pool is None:
+            return fresh
+        self._pool.add(fresh)
+        return self._pool.draw(fresh, made=self.position // self._runtime.world_size)
+
+    def _made(self) -> Pairs:
         start = time.perf_counter()
         batch = self._batches.get()
         self.waited += time.perf_counter() - start
         if isinstance(batch, BaseException):
             raise batch
-        self.position += len(batch.keys) * self._runtime.world_size
         gt = batch.images.to(self._runtime.device, non_blocking=True)
         return Pairs(
-            lq=self._degrader.degrade(gt, batch.keys),
+            lq=gt if self._degrader is None else self._degrader.degrade(gt, batch.keys),
             gt=gt,
             prompts=tuple(batch.prompts),
             keys=tuple(batch.keys),

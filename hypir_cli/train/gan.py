@@ -78,9 +78,15 @@ class GanStage(Stage):
         """Gradients of both players from one generator forward."""
         models, config, runtime = self.models, self._config, self._runtime
         with runtime.autocast():
-            restored = generate(models, pairs, config=config)
+            restored, controls = generate(models, pairs, config=config)
         outcome = generator_step(
-            models, restored, pairs, config=config, runtime=runtime, scale=scale
+            models,
+            restored,
+            pairs,
+            controls=controls,
+            config=config,
+            runtime=runtime,
+            scale=scale,
         )
         scalars = dict(outcome.scalars)
         if models.discriminator is not None:

@@ -37,8 +37,10 @@ class GanModels:
     """Guesses the clean image's texture richness; None without texture conditioning."""
 
 
-def generate(models: GanModels, pairs: Pairs, *, config: TrainGanConfig) -> Tensor:
-    """Restored images (B, 3, H, W) around 0..1, with a gradient history to the trained weights."""
+def generate(
+    models: GanModels, pairs: Pairs, *, config: TrainGanConfig
+) -> tuple[Tensor, Controls | None]:
+    """Restored images (B, 3, H, W) around 0..1, with a gradient history to the trained weights, and what was asked."""
     backbone = models.backbone
     with torch.no_grad():
         noise = None
@@ -46,7 +48,7 @@ def generate(models: GanModels, pairs: Pairs, *, config: TrainGanConfig) -> Tens
             noise = draws.normal(pairs.keys, "posterior", shape=latent_shape(backbone, pairs.lq))
         latents = backbone.encode(pairs.lq, noise=noise)
         latents, controls = drawn_controls(latents, pairs, config=config.controls)
-    return finish(models, latents, pairs, controls=controls, config=config)
+    return finish(models, latents, pairs, controls=controls, config=config), controls
 
 
 def drawn_controls(
@@ -58,6 +60,9 @@ def drawn_controls(
     texture = generativity = None
     if config.texture:
         texture = texture_richness(pairs.gt)
+        if config.texture_jitter:
+            places = 2.0 * draws.uniform(pairs.keys, "texture jitter").to(texture) - 1.0
+            texture = texture * 2.0 ** (config.texture_jitter * places**3)
         dropped = draws.uniform(pairs.keys, "texture dropout") < config.texture_dropout
         texture = texture.masked_fill(dropped.to(texture.device), math.nan)
     if config.generativity:

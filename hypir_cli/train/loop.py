@@ -138,6 +138,7 @@ class _Loop:
             config,
             runtime=runtime,
             position=state.position,
+            needs_lq=self._stage.needs_lq,
             on_bad_file=lambda name, reason: self.tell(f"skipped {name}: {reason}"),
         )
         total = config.schedule.total_steps

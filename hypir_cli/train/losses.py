@@ -12,6 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hypir_cli.texture import smooth_richness
+
+ERROR_FLOOR = 1e-5
+"""Squared error, on the scale 0..1, that hardly needs lowering: 50 dB."""
+TEXTURE_FLOOR = 10.0
+"""Added to both sides of the texture distance, so that plain sky is not textured for its own sake."""
+
 
 def multilevel_bce(logits: Sequence[Tensor], *, target: float) -> Tensor:
     """Binary cross-entropy of each sample against one target.
@@ -49,6 +56,33 @@ def generator_loss(fake_logits: Sequence[Tensor], *, target: float) -> Tensor:
 def pixel_loss(images: Tensor, target: Tensor) -> Tensor:
     """Mean squared error on the scale -1..1 of images given in 0..1; scalar."""
     return 4.0 * F.mse_loss(images.float(), target.float())
+
+
+def log_pixel_loss(images: Tensor, target: Tensor) -> Tensor:
+    """Logarithm of each image's mean squared error, mean over the images of (B, 3, H, W) in 0..1; scalar.
+
+    A decibel is 0.23 whatever an image starts from; errors below `ERROR_FLOOR` count less and less.
+    """
+    errors = (images.float() - target.float()).square().flatten(1).mean(1)
+    return (errors + ERROR_FLOOR).log().mean()
+
+
+def image_loss(images: Tensor, target: Tensor, *, kind: str) -> Tensor:
+    """`pixel_loss` for kind `mse`, `log_pixel_loss` for `log-mse`; scalar."""
+    return log_pixel_loss(images, target) if kind == "log-mse" else pixel_loss(images, target)
+
+
+def texture_loss(images: Tensor, asked: Tensor) -> Tensor:
+    """Distance in octaves of the images' texture richness from what was asked, mean over those that were asked; scalar.
+
+    Args:
+        images: (B, 3, H, W) in 0..1.
+        asked: (B,) in squared 8-bit levels; NaN where nothing was asked.
+    """
+    told = asked.isfinite()
+    reached = (smooth_richness(images) + TEXTURE_FLOOR).log2()
+    octaves = (reached - (asked.nan_to_num() + TEXTURE_FLOOR).log2()).abs()
+    return (octaves * told).sum() / told.sum().clamp(min=1)
 
 
 def _level_bce(logits: Tensor, target: float) -> Tensor:

@@ -63,11 +63,13 @@ class Stage(ABC):
         groups: The weights that train.
         ema: Average of the weights that restoring uses.
         result_name: File that a finished run leaves in its folder.
+        needs_lq: Whether `accumulate` looks at the degraded images; where not, they are the clean ones in training.
     """
 
     groups: tuple[ParameterGroup, ...]
     ema: Ema
     result_name: str
+    needs_lq: bool = True
 
     @abstractmethod
     def accumulate(self, pairs: Pairs, *, scale: float) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from hypir_cli.config.data import DataConfig
 from hypir_cli.config.train import RunConfig
 from hypir_cli.metrics.fidelity import psnr, ssim
-from hypir_cli.train.degradation import Degrader
+from hypir_cli.train.degrading import RunDegrader
 from hypir_cli.train.monitor import sample_grid
 from hypir_cli.train.perceptual import PerceptualDistance, build_perceptual
 from hypir_cli.train.runtime import Runtime
@@ -41,7 +41,7 @@ class Validation:
         self._scores = bool(config.validation.sources)
         sources = config.validation.sources or config.data.sources
         self._data = TrainingSet(_fixed_crops(config.data, sources), seed=config.seed + SEED_OFFSET)
-        self._degrader = Degrader(config.degradation)
+        self._degrader = RunDegrader(config)
         self._perceptual: PerceptualDistance | None = None
         if self._scores:
             distance = build_perceptual(config.validation.perceptual_kind)
