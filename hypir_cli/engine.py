@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from hypir_cli.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.backbones.prompt_cache import PromptCache
 from hypir_cli.canvas import Source
 from hypir_cli.config.restore import ControlConfig, PromptConfig, RestoreConfig
 from hypir_cli.errors import ConfigError
@@ -49,7 +50,7 @@ class Engine:
     Args:
         model: Loaded and placed.
         config: All settings; its model part is taken as done.
-        embeds: Conditioning of prompts that were encoded before.
+        prompts: Conditioning of prompts; None starts with none encoded.
     """
 
     def __init__(
@@ -57,13 +58,13 @@ class Engine:
         model: LoadedModel,
         *,
         config: RestoreConfig,
-        embeds: Mapping[str, PromptEmbeds] | None = None,
+        prompts: PromptCache | None = None,
     ) -> None:
         self.model = model
         self.config = config
         self.limits = choose_limits(model.backbone, config.tiles)
         self._restorer = Restorer(model.backbone, limits=self.limits)
-        self._embeds = dict(embeds or {})
+        self._prompts = prompts or PromptCache(model.backbone)
 
     @classmethod
     def load(
@@ -74,7 +75,7 @@ class Engine:
         Args:
             config: All settings; None takes every default (the embedded backbone).
             prompts: Every prompt that will be used, where that is known: they are encoded before the denoiser takes the
-                device, and the text encoders are released.
+                device, and the text encoders are released (unless the embeddings would not fit the host's memory).
 
         Raises:
             HypirError: Something cannot be found, does not fit, or a control has nothing to act on.
@@ -82,13 +83,13 @@ class Engine:
         config = config or RestoreConfig()
         model = load_model(config.model, config.runtime)
         check_controls(model, config.control)
-        embeds = {}
+        cache = None
         if prompts is not None:
             used = [_used(model.backbone, prompt) for prompt in prompts]
             _warn_of_overflow(model.backbone, used)
-            embeds = encode_prompts_first(model, config.runtime, used)
+            cache = encode_prompts_first(model, config.runtime, used)
         settle(model, config.runtime)
-        return cls(model, config=config, embeds=embeds)
+        return cls(model, config=config, prompts=cache)
 
     def warnings(self) -> list[str]:
         """What the user asked for that will not act, one sentence each."""
@@ -182,11 +183,9 @@ class Engine:
 
     def _conditioning(self, prompt: str) -> PromptEmbeds:
         used = _used(self.model.backbone, prompt)
-        if used not in self._embeds:
+        if used not in self._prompts:
             _warn_of_overflow(self.model.backbone, [used])
-            with torch.inference_mode():
-                self._embeds[used] = self.model.backbone.encode_prompts([used])
-        return self._embeds[used]
+        return self._prompts.get([used])
 
     def _texture(self, image: ImageData, size: tuple[int, int]) -> float | None:
         wanted = self.config.control.texture

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from hypir_cli.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.backbones.base import Backbone
 from hypir_cli.backbones.encoder import load_encoder
 from hypir_cli.backbones.hub import find_lora
 from hypir_cli.backbones.placement import place, place_text_encoders, quantize
 from hypir_cli.backbones.presets import backbone_preset
+from hypir_cli.backbones.prompt_cache import PromptCache
 from hypir_cli.backbones.registry import EMBEDDED, load_backbone
 from hypir_cli.backbones.weights import apply_lora, use_timesteps
 from hypir_cli.checkpoint import CheckpointInfo, read_folder_info, require_match
@@ -82,16 +82,17 @@ def _merged_into_base(config: ModelConfig) -> CheckpointInfo | None:
     return info
 
 
-@torch.inference_mode()
 def encode_prompts_first(
     model: LoadedModel, runtime: RuntimeConfig, prompts: Sequence[str]
-) -> dict[str, PromptEmbeds]:
-    """Conditioning of all prompts, computed while the device holds the text encoders alone, which are then released."""
-    device = pick_device(runtime.device)
-    place_text_encoders(model.backbone, device=device)
-    embeds = {prompt: model.backbone.encode_prompts([prompt]) for prompt in dict.fromkeys(prompts)}
-    model.backbone.release_text_encoders()
-    return {prompt: value.to(device) for prompt, value in embeds.items()}
+) -> PromptCache:
+    """Conditioning of all prompts, computed while the device holds the text encoders alone, which are then released.
+
+    Where there are so many that they do not fit the host's memory, the text encoders stay.
+    """
+    place_text_encoders(model.backbone, device=pick_device(runtime.device))
+    cache = PromptCache(model.backbone)
+    cache.prefill(prompts)
+    return cache
 
 
 def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:

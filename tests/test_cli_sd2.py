@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from hypir_cli.backbones import prompt_cache
 from hypir_cli.cli.app import app
 from tests.golden import PROMPT
 from tests.golden import ROOT as GOLDEN
@@ -49,6 +51,26 @@ def test_the_default_path_uses_prompt_and_lora(tmp_path: Path) -> None:
         with Image.open(target) as picture:
             results[name] = np.asarray(picture).astype(int)
     assert all((results["a"] != results[name]).any() for name in "bcd")
+
+
+def test_prompts_that_do_not_fit_the_memory_change_no_pixel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, prompt in (("a", PROMPT), ("b", "a cup of coffee"), ("c", PROMPT)):
+        shutil.copy(GOLDEN / "inputs" / "a96x96.png", photos / f"{name}.png")
+        (photos / f"{name}.txt").write_text(prompt, encoding="utf-8")
+    pictures = []
+    for limit in (2**30, 0):
+        monkeypatch.setattr(prompt_cache, "usual_limit", lambda limit=limit: limit)
+        out = tmp_path / f"limit-{limit}"
+        result = run("restore", photos, out, *MODEL, "--caption", "sidecar")
+        assert result.exit_code == 0, result.output
+        assert ("text encoders stay" in " ".join(result.output.split())) == (limit == 0)
+        pictures.append([(out / f"{name}.png").read_bytes() for name in "abc"])
+    assert pictures[0] == pictures[1]
+    assert pictures[0][0] == pictures[0][2] != pictures[0][1]
 
 
 def test_texture_without_conditioning_is_refused_in_two_lines(tmp_path: Path) -> None:

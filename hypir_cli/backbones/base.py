@@ -75,6 +75,12 @@ class PromptEmbeds:
         """The same embeddings without a gradient history."""
         return self._map(Tensor.detach)
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the embeddings take."""
+        values = (self.sequence, self.pooled, self.mask)
+        return sum(value.nbytes for value in values if value is not None)
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> PromptEmbeds:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         changed = {name: function(value) for name, value in values.items() if value is not None}

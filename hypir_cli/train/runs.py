@@ -9,6 +9,7 @@ import torch
 from hypir_cli.backbones.base import Backbone
 from hypir_cli.backbones.encoder import load_encoder
 from hypir_cli.backbones.placement import place, place_text_encoders, quantize
+from hypir_cli.backbones.prompt_cache import PromptCache, usual_limit
 from hypir_cli.backbones.registry import load_backbone
 from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.config.train import RunConfig, TrainEncoderConfig, TrainGanConfig
@@ -21,11 +22,13 @@ from hypir_cli.train.gan import GanStage
 from hypir_cli.train.generator import GanModels, timesteps
 from hypir_cli.train.loop import find_checkpoint, run_training
 from hypir_cli.train.perceptual import PerceptualDistance, TrunkDistance, build_perceptual
-from hypir_cli.train.prompts import PromptCache, distinct_prompts
+from hypir_cli.train.prompts import distinct_prompts
 from hypir_cli.train.report import Observer, RunOutcome
 from hypir_cli.train.runtime import Runtime, open_runtime
 from hypir_cli.train.trunks import EFFICIENTNET, build_trunk
 from hypir_cli.train.validation import Validation
+
+_PROMPTS_AT_ONCE = 16
 
 
 def train_encoder(
@@ -171,8 +174,9 @@ def _with_lora(
 
 
 def _prompt_cache(backbone: Backbone, *, config: TrainGanConfig, runtime: Runtime) -> PromptCache:
-    """Embeddings of all prompts; the text encoders go when these are all there can be."""
-    cache = PromptCache(backbone)
+    """Embeddings of all prompts; the text encoders go when these are all there can be and fit the memory."""
+    limit = usual_limit(processes=runtime.world_size)
+    cache = PromptCache(backbone, max_bytes=limit, chunk=_PROMPTS_AT_ONCE)
     known = distinct_prompts(config.data)
     if known is not None:
         cache.prefill([*known, *Validation(config, runtime=runtime).prompts()])
