@@ -6,6 +6,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from hypir_cli.backbones.registry import backbone_names
 from hypir_cli.cli.app import app
 from hypir_cli.config import schema
 from hypir_cli.config.train import (
@@ -18,11 +19,17 @@ from hypir_cli.config.upkeep import ScheduleConfig
 from hypir_cli.errors import ConfigError
 
 
+def test_every_backbone_has_a_preset() -> None:
+    assert set(PRESETS) == set(backbone_names())
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_valid_for_both_commands(preset: str) -> None:
     gan = train_config(TrainGanConfig, [("test", {"preset": preset})], command="gan")
     encoder = train_config(TrainEncoderConfig, [("test", {"preset": preset})], command="encoder")
     assert gan.model.backbone == encoder.model.backbone == preset
+    assert gan.output_dir == Path("runs") / f"{preset}-gan"
+    assert encoder.output_dir == Path("runs") / f"{preset}-encoder"
 
 
 def test_the_sd2_preset_has_the_numbers_of_the_release() -> None:

@@ -29,7 +29,7 @@ from hypir_cli.config.upkeep import (
 )
 from hypir_cli.errors import ConfigError
 
-PRESETS = ("tiny", "sd2", "sdxl", "sd3", "flux", "flux2")
+PRESETS = ("tiny", "sd2", "sdxl", "sd3", "sd35", "flux", "flux2")
 Command = Literal["encoder", "gan"]
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class RunConfig:
     """What both training commands share."""
 
     preset: str = ""
-    """Values to start from: tiny, sd2, sdxl, sd3, flux or flux2; every key below still wins."""
+    """Values to start from: tiny, sd2, sdxl, sd3, sd35, flux or flux2; every key below still wins."""
     output_dir: Path = Path("runs/train")
     """Folder of the run: config.yaml, checkpoints/, logs/, samples/, metrics.jsonl and the result."""
     seed: int = 231
