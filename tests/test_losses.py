@@ -6,7 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hypir_cli.train.losses import discriminator_loss, generator_loss, multilevel_bce, pixel_loss
+from hypir_cli.texture import smooth_richness, texture_richness
+from hypir_cli.train.losses import (
+    discriminator_loss,
+    generator_loss,
+    log_pixel_loss,
+    multilevel_bce,
+    pixel_loss,
+    texture_loss,
+)
 
 GOLDEN = load_file(Path(__file__).parent / "data" / "train" / "disc_loss.safetensors")
 LOGITS = [GOLDEN[f"logits{level}"] for level in range(4)]
@@ -52,3 +60,40 @@ def test_only_a_smoothed_target_reverses_the_gradient_of_a_convincing_fake(
 def test_the_pixel_loss_is_measured_between_minus_one_and_one() -> None:
     black, white = torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)
     assert float(pixel_loss(black, white)) == 4.0
+
+
+def test_a_decibel_counts_the_same_wherever_an_image_starts() -> None:
+    target = torch.full((1, 3, 8, 8), 0.5)
+    losses = [log_pixel_loss(target + 10 ** (-psnr / 20), target).item() for psnr in (20, 21, 30, 31)]
+    assert losses[1] - losses[0] == pytest.approx(-0.23, abs=0.002)
+    assert losses[3] - losses[2] == pytest.approx(-0.23, abs=0.004)
+
+
+def test_an_error_of_nothing_has_a_finite_gradient() -> None:
+    images = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
+    log_pixel_loss(images, images.detach()).backward()
+    assert images.grad is not None
+    assert images.grad.isfinite().all()
+
+
+def test_smooth_richness_is_the_statistic_without_its_rounding() -> None:
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        smooth_richness(images), texture_richness(images), rtol=0.02, atol=0.0
+    )
+
+
+def test_the_texture_distance_is_in_octaves_of_those_that_were_asked() -> None:
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    own = smooth_richness(images)
+    asked = torch.stack([own[0] * 4.0, own[1], torch.tensor(torch.nan)])
+    assert texture_loss(images, asked).item() == pytest.approx(1.0, abs=0.01)
+    assert texture_loss(images, torch.full((3,), torch.nan)).item() == 0.0
+
+
+def test_the_texture_distance_pulls_towards_what_is_asked() -> None:
+    images = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    images.requires_grad_()
+    (gradient,) = torch.autograd.grad(texture_loss(images, torch.tensor([10.0])), images)
+    smoother = images.detach() - 0.1 * gradient / gradient.abs().max()
+    assert smooth_richness(smoother) < smooth_richness(images)

@@ -244,7 +244,7 @@ def test_updates_that_are_not_finite_are_skipped_and_end_the_run_at_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "hypir_cli.train.adversarial.pixel_loss", lambda a, b: (a - b).sum() * float("nan")
+        "hypir_cli.train.adversarial.image_loss", lambda a, b, kind: (a - b).sum() * float("nan")
     )
     config = gan_config(tmp_path, {"optim.max_skipped_steps": 3, "schedule.first.steps": 9})
     with pytest.raises(HypirError, match="3 updates in a row were not finite") as caught:

@@ -136,6 +136,9 @@ class PriorStage(NetworkStage):
         super().__init__(nn.ModuleDict(parts), backbone, config=config, runtime=runtime)
         self._config = config
         self._blank: PromptEmbeds = backbone.encode_prompts([""])
+        # Channels count by how far they move the pixels; equally weighted, the many faint ones would drown the others.
+        scale = backbone.denoiser.latent_scale
+        self._weights = scale / scale.mean()
 
     def accumulate(self, pairs: Pairs, *, scale: float) -> dict[str, Tensor]:
         """Gradients of the velocity's error."""
@@ -149,7 +152,8 @@ class PriorStage(NetworkStage):
         dropped = draws.uniform(pairs.keys, "texture dropout") < self._config.texture_dropout
         texture = texture.masked_fill(dropped.to(texture.device), torch.nan)
         velocity = self._velocity(noisy, timestep, Controls(texture=texture))
-        loss = (velocity - (noise - clean)).square().mean()
+        errors = (velocity - (noise - clean)).square().mean(dim=(0, 2, 3))
+        loss = (errors * self._weights).mean()
         (loss * scale).backward()  # type: ignore[no-untyped-call]
         return {"loss/prior": loss.detach()}
 

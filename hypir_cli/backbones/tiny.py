@@ -31,6 +31,8 @@ LORA_TARGETS = ("conv_in", "conv1", "conv2", "conv_out", "to_q", "to_k", "to_v",
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
 UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
 TEXT_FILE = "text_encoder/model.safetensors"
+BYTES_PER_PIXEL = 800
+"""Activations in float32 per pixel of a tile, measured (400 to 600) and rounded up."""
 CONTROL_FILE = "control.safetensors"
 PREDICTOR_FILE = "texture_predictor.safetensors"
 TOKENIZER_FILE = "tokenizer/tokenizer.json"
@@ -221,6 +223,10 @@ class TinyBackbone(Backbone):
     def control_dim(self) -> int:
         """Length of the vector that is added to the timestep embedding."""
         return self.denoiser.config.embedding_dim
+
+    def activation_bytes(self, tile: int) -> int:
+        """Peak bytes of activations of one tile: nothing here is as wide as an 8-fold VAE at full size."""
+        return tile * tile * BYTES_PER_PIXEL * self.dtype.itemsize // torch.float32.itemsize
 
     def _text(self) -> TinyTextEncoder:
         if self._text_encoder is None:
