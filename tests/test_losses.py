@@ -64,7 +64,9 @@ def test_the_pixel_loss_is_measured_between_minus_one_and_one() -> None:
 
 def test_a_decibel_counts_the_same_wherever_an_image_starts() -> None:
     target = torch.full((1, 3, 8, 8), 0.5)
-    losses = [log_pixel_loss(target + 10 ** (-psnr / 20), target).item() for psnr in (20, 21, 30, 31)]
+    losses = [
+        log_pixel_loss(target + 10 ** (-psnr / 20), target).item() for psnr in (20, 21, 30, 31)
+    ]
     assert losses[1] - losses[0] == pytest.approx(-0.23, abs=0.002)
     assert losses[3] - losses[2] == pytest.approx(-0.23, abs=0.004)
 

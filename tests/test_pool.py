@@ -42,7 +42,9 @@ def test_a_batch_is_full_and_no_two_shown_samples_share_their_draws(tmp_path: Pa
 
 def test_half_of_what_is_shown_was_shown_before(tmp_path: Path) -> None:
     shown = batches(encoder_config(tmp_path, REUSED), count=12)
-    pictures = [picture(gt, lq) for pairs in shown for gt, lq in zip(pairs.gt, pairs.lq, strict=True)]
+    pictures = [
+        picture(gt, lq) for pairs in shown for gt, lq in zip(pairs.gt, pairs.lq, strict=True)
+    ]
     # A crop and its degradation are known by their sums, however they are turned.
     assert 20 <= len(set(pictures)) <= 24
 
@@ -68,7 +70,7 @@ def test_a_feed_that_starts_later_shows_what_an_unbroken_one_shows(tmp_path: Pat
 
 
 def test_a_batch_that_the_reuse_does_not_divide_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="batch_size 3 is not a multiple of data.reuse 2"):
+    with pytest.raises(ConfigError, match=r"batch_size 3 is not a multiple of data\.reuse 2"):
         encoder_config(tmp_path, {"optim.batch_size": 3, "data.reuse": 2})
 
 
@@ -91,7 +93,7 @@ def test_a_mix_draws_every_preset_and_each_sample_keeps_its_own(tmp_path: Path) 
 
 
 def test_a_mix_of_unknown_presets_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="degradation_mix must name presets .* got 'rain'"):
+    with pytest.raises(ConfigError, match=r"degradation_mix must name presets .* got 'rain'"):
         encoder_config(tmp_path, {"degradation_mix": ["rain"]})
 
 
@@ -101,5 +103,5 @@ def test_a_run_with_reuse_reaches_its_end(tmp_path: Path) -> None:
 
 
 def test_the_texture_loss_needs_the_texture_control(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="loss.texture needs controls.texture"):
+    with pytest.raises(ConfigError, match=r"loss\.texture needs controls.texture"):
         gan_config(tmp_path, {"loss.texture": 0.1})

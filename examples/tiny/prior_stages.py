@@ -19,7 +19,6 @@ from hypir_cli.backbones.tiny import TinyBackbone
 from hypir_cli.backbones.tiny_vae import TinyVAE
 from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.config.train import RunConfig
-from hypir_cli.metrics.fidelity import psnr
 from hypir_cli.texture import texture_richness
 from hypir_cli.train import draws
 from hypir_cli.train.ema import Ema

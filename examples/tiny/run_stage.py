@@ -40,9 +40,7 @@ def main() -> None:
         ("--out", {"output_dir": arguments.out}),
     ]
     with TrainingProgress() as progress:
-        outcome = run(
-            arguments.kind, layers, base=arguments.base, observer=progress.observer()
-        )
+        outcome = run(arguments.kind, layers, base=arguments.base, observer=progress.observer())
     print(f"{outcome.step} steps; {outcome.result}")
     if outcome.interrupted:
         raise SystemExit(INTERRUPTED)

@@ -106,7 +106,9 @@ def run(stage: str, arguments: argparse.Namespace, *, end: float) -> bool:
 def wait(process: subprocess.Popen[bytes], *, end: float) -> int:
     """The exit code; when the time is over the process is asked to save and leave."""
     try:
-        return process.wait(timeout=None if end == float("inf") else max(1.0, end - time.monotonic()))
+        return process.wait(
+            timeout=None if end == float("inf") else max(1.0, end - time.monotonic())
+        )
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
         return process.wait()
@@ -137,10 +139,11 @@ def base_of(stage: str, out_dir: Path) -> Path:
     """The folder of the backbone that a stage starts from; written from the stages before it when it is not there."""
     if stage == "vae":
         return out_dir / "start"
-    folder = out_dir / ("after-vae" if stage == "prior" else "after-prior")
+    # The encoder needs only the autoencoder, so it can train beside the prior on another core or machine.
+    kinds = ("vae",) if stage in ("prior", "encoder") else ("vae", "prior")
+    folder = out_dir / f"after-{kinds[-1]}"
     if not (folder / "tokenizer" / "tokenizer.json").exists():
         backbone = TinyBackbone.load(out_dir / "start")
-        kinds = ("vae",) if stage == "prior" else ("vae", "prior")
         for kind in kinds:
             put_into(backbone, load_tensors(out_dir / kind / RESULTS[kind])[0], kind=kind)
         backbone.save(folder, dtype=torch.float32)
@@ -149,7 +152,7 @@ def base_of(stage: str, out_dir: Path) -> Path:
 
 def assemble(out_dir: Path) -> TinyBackbone:
     """The backbone with encoder, adapters, controls and predictor of the newest stage that has left a result."""
-    backbone = TinyBackbone.load(base_of("encoder", out_dir))
+    backbone = TinyBackbone.load(base_of("adversarial", out_dir))
     load_encoder(backbone, out_dir / "encoder" / RESULTS["encoder"])
     for stage in ("adversarial", "fidelity"):
         path = out_dir / stage / RESULTS[stage]
