@@ -13,9 +13,11 @@ from safetensors.torch import load_file
 
 from hypir_cli.config.schema import to_yaml
 from hypir_cli.config.train import TrainGanConfig
+from hypir_cli.errors import DeviceError
 from hypir_cli.train.feed import Feed
 from hypir_cli.train.monitor import read_metrics
 from hypir_cli.train.runs import train_gan
+from hypir_cli.train.runtime import open_runtime
 from hypir_cli.train.state import checkpoint_dir, read_state
 from tests.training import gan_config
 
@@ -100,6 +102,8 @@ def test_two_processes_with_half_the_batch_equal_one_and_resume(
         **SETTINGS,
         "optim.batch_size": 1,
         "optim.shard_frozen": shard,
+        # What users have; on a machine without a GPU every process must still find the other.
+        "device": "auto" if not torch.cuda.is_available() else "cpu",
         "output_dir": str(tmp_path / "two"),
     }
     _train_on_two_ranks(gan_config(tmp_path, {**half, "schedule.first.steps": 2}), tmp_path)
@@ -114,3 +118,17 @@ def test_two_processes_with_half_the_batch_equal_one_and_resume(
     assert whole.step == 3
     lines = [read_metrics(tmp_path / name / "metrics.jsonl")[0] for name in ("one", "two")]
     assert lines[0]["loss/pixel"] == pytest.approx(lines[1]["loss/pixel"], rel=1e-4)
+
+
+def test_processes_that_find_no_others_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Alone:
+        num_processes = 1
+        process_index = 0
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("accelerate.Accelerator", lambda **_: Alone())
+    with (
+        pytest.raises(DeviceError, match="2 processes were started, but this one found no others"),
+        open_runtime(device="cpu", precision="fp32"),
+    ):
+        pass

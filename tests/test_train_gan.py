@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from hypir_cli.checkpoint import read_info
+from hypir_cli.config.adversarial import ControlsConfig
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError, InputError
 from hypir_cli.lora import read_lora
+from hypir_cli.texture import texture_richness
 from hypir_cli.train.adversarial import discriminator_step, generator_step, real_images
-from hypir_cli.train.generator import generate
+from hypir_cli.train.generator import drawn_controls, generate
 from hypir_cli.train.monitor import read_metrics
 from hypir_cli.train.perceptual import TrunkDistance, build_perceptual
 from hypir_cli.train.runs import train_gan
@@ -84,6 +86,52 @@ def test_a_discriminator_step_leaves_the_generator_alone(tmp_path: Path) -> None
         assert _same(trunk, _state(models.discriminator.trunk))
         assert all(p.grad is None for p in models.backbone.denoiser.parameters())
         assert all(p.grad is not None for p in models.discriminator.heads.parameters())
+
+
+class _FirstPixels(torch.nn.Module):
+    """A perceptual distance that anybody can work out."""
+
+    def forward(self, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (images - target).abs().flatten(1).mean(1)
+
+
+@pytest.mark.parametrize(("samples", "compared"), [(0, 2), (1, 1), (5, 2)])
+def test_the_perceptual_loss_looks_at_as_many_images_as_it_is_told(
+    tmp_path: Path, samples: int, compared: int
+) -> None:
+    config = gan_config(
+        tmp_path, {"loss.perceptual": 1.0, "loss.perceptual_samples": samples, "loss.pixel": 0.0}
+    )
+    with gan_stage(config) as (stage, runtime):
+        pairs = random_pairs()
+        models = replace(stage.models, perceptual=_FirstPixels(), discriminator=None)
+        restored, _ = generate(models, pairs, config=config)
+        outcome = generator_step(models, restored, pairs, config=config, runtime=runtime, scale=1.0)
+        wanted = (restored - pairs.gt)[:compared].abs().mean()
+        torch.testing.assert_close(outcome.scalars["loss/perceptual"], wanted)
+
+
+def test_told_textures_scatter_around_the_images_own(tmp_path: Path) -> None:
+    pairs = random_pairs(count=64)
+    latents = torch.zeros(64, 1, 1, 1)
+    own = texture_richness(pairs.gt)
+    for jitter in (0.0, 2.0):
+        config = ControlsConfig(texture=True, texture_dropout=0.0, texture_jitter=jitter)
+        _, controls = drawn_controls(latents, pairs, config=config)
+        octaves = (controls.texture / own).log2()
+        assert octaves.abs().max() <= jitter + 1e-6
+        assert octaves.abs().median() <= jitter / 4
+        assert bool(octaves.abs().max() > jitter / 2) or jitter == 0.0
+
+
+def test_the_texture_loss_is_logged_and_moves_the_adapters(tmp_path: Path) -> None:
+    alone = {"loss.pixel": 0.0, "loss.adversarial": 0.0, "loss.texture": 1.0}
+    controls = {"controls.texture": True, "controls.texture_dropout": 0.0}
+    with gan_stage(gan_config(tmp_path, {**alone, **controls})) as (stage, _):
+        scalars = stage.accumulate(random_pairs(), scale=1.0)
+        assert scalars["loss/texture"] > 0
+        gradients = [p.grad for p in stage.groups[0].parameters if p.grad is not None]
+        assert any(bool(gradient.abs().sum() > 0) for gradient in gradients)
 
 
 def test_gradients_through_the_restored_image_equal_those_of_the_summed_loss(

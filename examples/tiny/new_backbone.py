@@ -16,7 +16,7 @@ from hypir_cli.backbones.tiny_vae import TinyVAE, TinyVAEConfig
 from hypir_cli.config.data import DataConfig
 from hypir_cli.train.samples import TrainingSet
 
-VAE = TinyVAEConfig(encoder_hidden=128, encoder_blocks=6)
+VAE = TinyVAEConfig(encoder_hidden=128, encoder_blocks=6, balanced_encoder=True)
 UNET = TinyUNetConfig(channels=(96, 160, 256))
 CAPTIONS = ("a photograph", "a portrait", "a landscape", "a building", "an animal")
 """What the tokenizer is learned from without a table of captions."""

@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--squares", type=int, default=2400, help="squares to pack")
+    parser.add_argument("--processes", type=int, default=1, help="of the last three stages")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     arguments = parser.parse_args()
@@ -62,6 +63,10 @@ def main() -> None:
         if not run(stage, arguments, end=end):
             print(f"stopped in the stage {stage}; the same command goes on from here")
             raise SystemExit(INTERRUPTED)
+    missing = [stage for stage in STAGES[:4] if not (arguments.out_dir / stage / "done").exists()]
+    if missing:
+        print(f"still to train: {', '.join(missing)}")
+        return
     assemble(arguments.out_dir).save(arguments.out_dir / "weights")
     print(f"wrote {arguments.out_dir / 'weights'}")
 
@@ -90,8 +95,8 @@ def run(stage: str, arguments: argparse.Namespace, *, end: float) -> bool:
         command += ["--out", str(out_dir / stage)]
     else:
         name = "train-encoder" if stage == "encoder" else "train-gan"
-        command = [sys.executable, "-m", "hypir_cli", name, str(settings)]
-        command += ["--resume", "auto", "--out", str(out_dir / stage)]
+        command = [sys.executable, *launcher(arguments.processes), "-m", "hypir_cli", name]
+        command += [str(settings), "--resume", "auto", "--out", str(out_dir / stage)]
     for assignment in arguments.assignments:
         command += ["--set", assignment]
     code = wait(subprocess.Popen(command), end=end)
@@ -103,6 +108,13 @@ def run(stage: str, arguments: argparse.Namespace, *, end: float) -> bool:
     return True
 
 
+def launcher(processes: int) -> list[str]:
+    """What starts several processes; on a CPU two with a thread each do more than one with two."""
+    if processes == 1:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+
+
 def wait(process: subprocess.Popen[bytes], *, end: float) -> int:
     """The exit code; when the time is over the process is asked to save and leave."""
     try:
@@ -111,7 +123,8 @@ def wait(process: subprocess.Popen[bytes], *, end: float) -> int:
         )
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
-        return process.wait()
+        process.wait()
+        return INTERRUPTED
 
 
 def write_settings(stage: str, arguments: argparse.Namespace) -> Path:

@@ -29,6 +29,9 @@ class TinyVAEConfig:
     """Channels of the encoder's, where they differ: the encoder also learns to see past degradation."""
     encoder_blocks: int | None = None
     """Residual blocks of the encoder, where they differ."""
+    balanced_encoder: bool = False
+    """Whether the encoder's residual network reads and writes latents in units that move the pixels alike. Without it one
+    step size is too large for the coarse channels and too small for the fine ones, and it hardly learns to restore."""
     log_variance: float = -7.0
     """Natural logarithm of the posterior's variance before training."""
 
@@ -76,18 +79,34 @@ class TinyCoder(nn.Module):
 class TinyEncoder(TinyCoder):
     """Pixels to latent moments: space to depth, then the coder."""
 
+    latent_scale: Tensor
+
     def __init__(self, config: TinyVAEConfig) -> None:
+        hidden = config.encoder_hidden or config.hidden
         super().__init__(
             3 * config.patch**2,
             2 * config.latent_channels,
-            hidden=config.encoder_hidden or config.hidden,
+            hidden=hidden,
             num_blocks=config.encoder_blocks or config.num_blocks,
         )
         self.patch = config.patch
+        self.balanced = config.balanced_encoder
+        if self.balanced:
+            self.conv_in = nn.Conv2d(config.latent_channels, hidden, 3, padding=1)
+            self.register_buffer("latent_scale", torch.ones(config.latent_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in -1..1 to moments (B, 2 * C, H / patch, W / patch)."""
-        return super().forward(functional.pixel_unshuffle(x, self.patch))
+        pixels = functional.pixel_unshuffle(x, self.patch)
+        if not self.balanced:
+            return super().forward(pixels)
+        mean, log_variance = self.projection(pixels).chunk(2, dim=1)
+        scale = self.latent_scale[:, None, None]
+        hidden = self.conv_in(mean * scale.sqrt())
+        for block in self.blocks:
+            hidden = block(hidden)
+        moved, spread = self.conv_out(functional.silu(hidden)).chunk(2, dim=1)
+        return torch.cat([mean + moved / scale, log_variance + spread], dim=1)
 
 
 class TinyVAE(nn.Module):
@@ -144,6 +163,8 @@ class TinyVAE(nn.Module):
         _bias(encode)[channels:] = self.config.log_variance
         decode.weight[:, :, 0, 0] = (axes * variances.sqrt()).to(decode.weight)
         _bias(decode).copy_(mean)
+        if self.config.balanced_encoder:
+            self.encoder.latent_scale.copy_(self.latent_scale())
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

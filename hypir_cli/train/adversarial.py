@@ -180,7 +180,8 @@ def _terms(
         def perceived(images: Tensor) -> Tensor:
             if shared.distance is not None:
                 return shared.perceptual(images, target)
-            distances: Tensor = perceptual(images, target)
+            seen = weights.perceptual_samples or len(images)
+            distances: Tensor = perceptual(images[:seen], target[:seen])
             return distances.mean()
 
         terms.append(("perceptual", weights.perceptual, perceived))

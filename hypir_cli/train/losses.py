@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from hypir_cli.texture import smooth_richness
 
-ERROR_FLOOR = 1e-5
-"""Squared error, on the scale 0..1, that hardly needs lowering: 50 dB."""
+ERROR_FLOOR = 1e-4
+"""Squared error, on the scale 0..1, that hardly needs lowering: 40 dB."""
 TEXTURE_FLOOR = 10.0
 """Added to both sides of the texture distance, so that plain sky is not textured for its own sake."""
 

@@ -120,7 +120,14 @@ def open_runtime(*, device: str, precision: Precision, shard: bool = False) -> I
 
     mixed = {"fp32": "no"}.get(precision, precision)
     # Gradients are handled here, so accelerate needs to know nothing of accumulation or clipping.
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=mixed)
+    # Without being told so, accelerate takes each process of a CPU launch for a run of its own.
+    on_cpu = device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed)
+    if accelerator.num_processes != int(os.environ.get("WORLD_SIZE", "1")):
+        raise DeviceError(
+            f"{os.environ['WORLD_SIZE']} processes were started, but this one found no others.",
+            hint="set device: cpu, or start one process",
+        )
     try:
         yield Runtime(accelerator, precision=precision, shard=shard)
     finally:
