@@ -81,13 +81,16 @@ class LossConfig:
         "stlpips"
     )
     """Perceptual distance; lpips-vgg is the release's and needs a download, the others come from Python packages."""
+    grid: float = 0.0
+    """Weight of the penalty on detail that is bound to the places of the latent's pixels, as the stripes and dots are that small
+    models draw where perceptual or texture losses ask for detail they cannot see."""
     perceptual_samples: int = 0
     """Images of a batch that the perceptual loss looks at, where its network is dear beside the model; 0 is all."""
     target: Literal["clean", "sharpened"] = "clean"
     """Compare with the clean image, or with its unsharp-masked version as the release does (crisper, may overshoot)."""
 
     def __post_init__(self) -> None:
-        if min(self.adversarial, self.perceptual, self.pixel, self.texture) < 0:
+        if min(self.adversarial, self.perceptual, self.pixel, self.texture, self.grid) < 0:
             raise ValueError("loss weights must be at least 0")
         if self.perceptual_samples < 0:
             raise ValueError("loss.perceptual_samples must be at least 0")

@@ -17,6 +17,7 @@ from hypir_cli.train.generator import GanModels
 from hypir_cli.train.losses import (
     discriminator_loss,
     generator_loss,
+    grid_loss,
     image_loss,
     texture_loss,
 )
@@ -172,6 +173,9 @@ def _terms(
     terms: list[_Term] = [
         ("pixel", weights.pixel, lambda images: image_loss(images, target, kind=kind))
     ]
+    if weights.grid > 0:
+        cell = models.backbone.traits.spatial_factor
+        terms.append(("grid", weights.grid, lambda images: grid_loss(images, target, cell=cell)))
     asked = None if controls is None else controls.texture
     if asked is not None:
         terms.append(("texture", weights.texture, lambda images: texture_loss(images, asked)))

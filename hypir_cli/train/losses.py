@@ -12,10 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hypir_cli.texture import smooth_richness
+from hypir_cli.texture import laplacian_of, smooth_richness
 
 ERROR_FLOOR = 1e-4
 """Squared error, on the scale 0..1, that hardly needs lowering: 40 dB."""
+GRID_WINDOW = 32
+"""Side of the windows in which detail is compared place by place, a multiple of any latent's cell."""
+SIGN_WEIGHT = 4.0
+"""Of detail that repeats from cell to cell, beside energy that depends on the place."""
+GRID_FLOOR = 4.0
+"""Energy, in squared 8-bit levels, that nobody sees."""
 TEXTURE_FLOOR = 10.0
 """Added to both sides of the texture distance, so that plain sky is not textured for its own sake."""
 
@@ -83,6 +89,36 @@ def texture_loss(images: Tensor, asked: Tensor) -> Tensor:
     reached = (smooth_richness(images) + TEXTURE_FLOOR).log2()
     octaves = (reached - (asked.nan_to_num() + TEXTURE_FLOOR).log2()).abs()
     return (octaves * told).sum() / told.sum().clamp(min=1)
+
+
+def grid_loss(images: Tensor, target: Tensor, *, cell: int) -> Tensor:
+    """How much more the detail's energy depends on the place within a cell than in the target; scalar.
+
+    In natural images the mean square of the Laplacian is the same at every place of a grid laid over them, but for chance. Taken
+    in windows of `GRID_WINDOW` pixels, so that patterns that change their place from window to window are found too.
+
+    Args:
+        images: (B, 3, H, W) in 0..1, sides multiples of `GRID_WINDOW` plus any rest, which is left out.
+        target: Same shape; its own dependence on the grid is free.
+        cell: Side of a cell in pixels: of what one pixel of the latent becomes.
+    """
+    excess = _grid_binding(images, cell=cell) - _grid_binding(target, cell=cell)
+    return excess.clamp(min=0.0).mean()
+
+
+def _grid_binding(images: Tensor, *, cell: int) -> Tensor:
+    """Variance over the places of a cell of the logarithm of the detail's energy, and the share of the detail that repeats from
+    cell to cell: (B, windows)."""
+    detail = F.pad(laplacian_of(images), (1, 1, 1, 1))
+    height, width = (side // GRID_WINDOW for side in detail.shape[-2:])
+    side = GRID_WINDOW // cell
+    kept = detail[..., : height * GRID_WINDOW, : width * GRID_WINDOW]
+    cells = kept.reshape(-1, height, side, cell, width, side, cell)
+    energy = cells.square().mean(dim=(2, 5)).transpose(2, 3).flatten(3)
+    signed = cells.mean(dim=(2, 5)).transpose(2, 3).flatten(3)
+    spread = (energy + GRID_FLOOR).log().var(dim=3)
+    repeated = signed.square().mean(dim=3) / (energy.mean(dim=3) + GRID_FLOOR)
+    return (spread + SIGN_WEIGHT * repeated).flatten(1)
 
 
 def _level_bce(logits: Tensor, target: float) -> Tensor:
