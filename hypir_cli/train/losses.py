@@ -16,8 +16,8 @@ from hypir_cli.texture import laplacian_of, smooth_richness
 
 ERROR_FLOOR = 1e-4
 """Squared error, on the scale 0..1, that hardly needs lowering: 40 dB."""
-GRID_WINDOW = 32
-"""Side of the windows in which detail is compared place by place, a multiple of any latent's cell."""
+CELLS_PER_WINDOW = 8
+"""Cells along the side of the windows in which detail is compared place by place."""
 SIGN_WEIGHT = 4.0
 """Of detail that repeats from cell to cell, beside energy that depends on the place."""
 GRID_FLOOR = 4.0
@@ -95,24 +95,29 @@ def grid_loss(images: Tensor, target: Tensor, *, cell: int) -> Tensor:
     """How much more the detail's energy depends on the place within a cell than in the target; scalar.
 
     In natural images the mean square of the Laplacian is the same at every place of a grid laid over them, but for chance. Taken
-    in windows of `GRID_WINDOW` pixels, so that patterns that change their place from window to window are found too.
+    in windows of `CELLS_PER_WINDOW` cells a side, so that patterns that change their place from window to window are found too,
+    and for grids of one, two and four times the cell, since a denoiser that halves its side draws those as well.
 
     Args:
-        images: (B, 3, H, W) in 0..1, sides multiples of `GRID_WINDOW` plus any rest, which is left out.
+        images: (B, 3, H, W) in 0..1; what does not fill a window is left out.
         target: Same shape; its own dependence on the grid is free.
         cell: Side of a cell in pixels: of what one pixel of the latent becomes.
     """
-    excess = _grid_binding(images, cell=cell) - _grid_binding(target, cell=cell)
-    return excess.clamp(min=0.0).mean()
+    total = images.new_zeros((), dtype=torch.float32)
+    for side in (cell, 2 * cell, 4 * cell):
+        if min(images.shape[-2:]) >= side * CELLS_PER_WINDOW:
+            excess = _grid_binding(images, cell=side) - _grid_binding(target, cell=side)
+            total = total + excess.clamp(min=0.0).mean()
+    return total
 
 
 def _grid_binding(images: Tensor, *, cell: int) -> Tensor:
     """Variance over the places of a cell of the logarithm of the detail's energy, and the share of the detail that repeats from
     cell to cell: (B, windows)."""
     detail = F.pad(laplacian_of(images), (1, 1, 1, 1))
-    height, width = (side // GRID_WINDOW for side in detail.shape[-2:])
-    side = GRID_WINDOW // cell
-    kept = detail[..., : height * GRID_WINDOW, : width * GRID_WINDOW]
+    side, window = CELLS_PER_WINDOW, CELLS_PER_WINDOW * cell
+    height, width = (length // window for length in detail.shape[-2:])
+    kept = detail[..., : height * window, : width * window]
     cells = kept.reshape(-1, height, side, cell, width, side, cell)
     energy = cells.square().mean(dim=(2, 5)).transpose(2, 3).flatten(3)
     signed = cells.mean(dim=(2, 5)).transpose(2, 3).flatten(3)
