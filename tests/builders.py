@@ -72,6 +72,7 @@ def save_tiny(folder: Path) -> Path:
             vae=TinyVAE(TinyVAEConfig(hidden=16, num_blocks=1)),
             unet=TinyUNet(
                 TinyUNetConfig(
+                    uses_prompt=True,
                     channels=(16, 32),
                     down_blocks=(1, 1),
                     up_blocks=(1, 1),

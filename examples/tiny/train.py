@@ -3,8 +3,8 @@
     python examples/tiny/train.py PHOTOS_DIR OUT_DIR --validation TEST_PHOTOS_DIR [--minutes 10] [--stages vae prior]
 
 Stages, each a run of the project's own training loop in OUT_DIR/<stage>: the autoencoder (`vae`) and the diffusion prior
-(`prior`) by `run_stage.py`, the encoder by `hypir train-encoder`, the adapters by `hypir train-gan` (`fidelity`, then
-`adversarial`). The same command goes on where the last one stopped. What is done is kept; OUT_DIR/weights is the result, a folder
+(`prior`) by `run_stage.py`, the encoder by `hypir train-encoder`, the adapters by `hypir train-gan` (`fidelity`,
+`adversarial`, `polish`). The same command goes on where the last one stopped. What is done is kept; OUT_DIR/weights is the result, a folder
 for `hypir restore --backbone tiny --base OUT_DIR/weights`.
 """
 
@@ -33,13 +33,15 @@ from hypir_cli.lora import read_lora
 from hypir_cli.texture import TexturePredictor
 
 RECIPE = Path(__file__).parent / "recipe"
-STAGES = ("vae", "prior", "encoder", "fidelity", "adversarial")
+STAGES = ("vae", "prior", "encoder", "fidelity", "adversarial", "polish")
+ADAPTER_STAGES = STAGES[3:]
 RESULTS = {
     "vae": "network.safetensors",
     "prior": "network.safetensors",
     "encoder": "encoder.safetensors",
     "fidelity": "ema.safetensors",
     "adversarial": "ema.safetensors",
+    "polish": "ema.safetensors",
 }
 
 
@@ -53,7 +55,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--squares", type=int, default=2400, help="squares to pack")
-    parser.add_argument("--processes", type=int, default=1, help="of the last three stages")
+    parser.add_argument("--processes", type=int, default=1, help="of all stages but the first two")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     arguments = parser.parse_args()
@@ -139,10 +141,11 @@ def write_settings(stage: str, arguments: argparse.Namespace) -> Path:
         places["validation"] = {"sources": [str(arguments.validation)]}
     if stage not in ("vae", "prior"):
         places["model"] = {"base": str(base_of(stage, out_dir))}
-    if stage in ("fidelity", "adversarial"):
+    if stage in ADAPTER_STAGES:
         places["model"]["encoder"] = str(out_dir / "encoder" / RESULTS["encoder"])
-    if stage == "adversarial":
-        places["lora"] = {"start": str(out_dir / "fidelity" / RESULTS["fidelity"])}
+    if stage in ADAPTER_STAGES[1:]:
+        before = ADAPTER_STAGES[ADAPTER_STAGES.index(stage) - 1]
+        places["lora"] = {"start": str(out_dir / before / RESULTS[before])}
     path = out_dir / f"{stage}.yaml"
     path.write_text(yaml.safe_dump(merged(values, places)), encoding="utf-8")
     return path
@@ -167,7 +170,7 @@ def assemble(out_dir: Path) -> TinyBackbone:
     """The backbone with encoder, adapters, controls and predictor of the newest stage that has left a result."""
     backbone = TinyBackbone.load(base_of("adversarial", out_dir))
     load_encoder(backbone, out_dir / "encoder" / RESULTS["encoder"])
-    for stage in ("adversarial", "fidelity"):
+    for stage in reversed(ADAPTER_STAGES):
         path = out_dir / stage / RESULTS[stage]
         if path.exists():
             state = read_lora(path)

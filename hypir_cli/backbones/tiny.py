@@ -75,7 +75,7 @@ class TinyBackbone(Backbone):
             lora_targets=LORA_TARGETS,
             timestep=TIMESTEP,
             coeff_timestep=TIMESTEP,
-            uses_prompt=False,
+            uses_prompt=unet.config.uses_prompt,
         )
 
     @classmethod
@@ -179,9 +179,10 @@ class TinyBackbone(Backbone):
         return (pixels.float() + 1.0) / 2.0
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
-        """Token embeddings (B, 77, D)."""
+        """Token embeddings (B, 77, D); those of the empty prompt while the weights know no other."""
         encoder = self._text()
-        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(prompts))]
+        known = list(prompts) if self.traits.uses_prompt else [""] * len(prompts)
+        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(known)]
         with torch.no_grad():
             ids = torch.tensor(rows, device=next(encoder.parameters()).device)
             return PromptEmbeds(sequence=encoder(ids).float())

@@ -34,6 +34,8 @@ class TinyUNetConfig:
     """Length of a token embedding."""
     attention_heads: int = 4
     """Heads of the cross-attention."""
+    uses_prompt: bool = False
+    """Whether it was trained with captions; without, every prompt counts as the empty one."""
 
 
 class PixelNorm(nn.Module):
