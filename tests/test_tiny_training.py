@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from hypir_cli.backbones.tiny import TinyBackbone
+from hypir_cli.checkpoint import load_tensors
 from hypir_cli.train.monitor import read_metrics
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "tiny"
@@ -71,7 +72,8 @@ def test_shards_end_where_the_limit_is(
     paths = pack.pack(photos_dir, tmp_path, count=64, seed=0)
     assert len(paths) > 1
     assert all(path.stat().st_size <= 60_000 for path in paths)
-    assert sum(path.stat().st_size for path in paths) <= 130_000
+    # tar fills its last record of 10 kB.
+    assert sum(path.stat().st_size for path in paths) <= 120_000 + len(paths) * 10_240
 
 
 @pytest.mark.slow
@@ -126,4 +128,7 @@ def test_a_stopped_stage_goes_on_as_if_it_had_not_stopped(
     unbroken = run("one", 4)
     run("two", 2)
     resumed = run("two", 4)
-    assert unbroken.read_bytes() == resumed.read_bytes()
+    (wanted, info), (reached, resumed_info) = load_tensors(unbroken), load_tensors(resumed)
+    assert info == resumed_info
+    assert wanted.keys() == reached.keys()
+    assert all(torch.equal(wanted[key], reached[key]) for key in wanted)
