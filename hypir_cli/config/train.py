@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hypir_cli.config.adversarial import (
+    TEACHER_SIDE,
     ControlsConfig,
     DiscriminatorConfig,
     LoraConfig,
     LossConfig,
+    TeacherConfig,
 )
 from hypir_cli.config.data import DataConfig
 from hypir_cli.config.degradation import PRESETS as DEGRADATION_PRESETS
@@ -133,6 +135,8 @@ class TrainGanConfig(RunConfig):
     """User controls."""
     loss: LossConfig = field(default_factory=LossConfig)
     """Losses."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """Teacher."""
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Discriminator."""
 
@@ -140,6 +144,11 @@ class TrainGanConfig(RunConfig):
         super().__post_init__()
         if self.loss.texture > 0 and not self.controls.texture:
             raise ValueError("loss.texture needs controls.texture: true")
+        side = self.data.crop_size
+        if self.teacher.name != "none" and (side < TEACHER_SIDE or side % 4):
+            raise ValueError(
+                f"teacher.name needs data.crop_size to be a multiple of 4 from {TEACHER_SIDE} up, got {side}"
+            )
 
 
 def train_layers(cls: type[T], layers: Sequence[Layer], *, command: Command) -> list[Layer]:

@@ -56,13 +56,14 @@ def generator_step(
     Each loss is differentiated down to the restored image by itself, which frees its graph before the next one is built
     and gives the norm of its gradient for nothing; one backward pass then takes their sum through the generator.
     """
-    target = sharpened(pairs.gt, config) if config.loss.target == "sharpened" else pairs.gt
+    wanted = pairs.wanted
+    target = sharpened(wanted, config) if config.loss.target == "sharpened" else wanted
     leaf = restored.detach().requires_grad_()
     shared = _SharedFeatures(models)
     scalars: dict[str, Tensor] = {}
     total = torch.zeros_like(leaf)
     for name, weight, loss_of in _terms(
-        models, target, shared=shared, controls=controls, config=config
+        models, target, pairs.gt, shared=shared, controls=controls, config=config
     ):
         with runtime.autocast():
             loss = loss_of(leaf)
@@ -161,6 +162,7 @@ class _SharedFeatures:
 def _terms(
     models: GanModels,
     target: Tensor,
+    gt: Tensor,
     *,
     shared: _SharedFeatures,
     controls: Controls | None,
@@ -171,7 +173,8 @@ def _terms(
     discriminator, perceptual = models.discriminator, models.perceptual
     kind = weights.pixel_kind
     terms: list[_Term] = [
-        ("pixel", weights.pixel, lambda images: image_loss(images, target, kind=kind))
+        ("pixel", weights.pixel, lambda images: image_loss(images, target, kind=kind)),
+        ("clean", weights.clean, lambda images: image_loss(images, gt, kind=kind)),
     ]
     if weights.grid > 0:
         cell = models.backbone.traits.spatial_factor

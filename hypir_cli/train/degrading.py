@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,7 +12,9 @@ from hypir_cli.config.degradation import degradation_config
 from hypir_cli.config.train import RunConfig
 from hypir_cli.errors import ConfigError
 from hypir_cli.train.degradation import Degrader
+from hypir_cli.train.degradation.filtering import resize_to
 from hypir_cli.train.keys import SampleKey
+from hypir_cli.train.stage import Teacher
 
 
 class RunDegrader:
@@ -29,6 +32,10 @@ class RunDegrader:
                 hint="set degradation.output: full",
             )
         self._degraders = [Degrader(each) for each in configs]
+        self._small = {
+            degrader: Degrader(replace(degrader.config, output="small"))
+            for degrader in self._degraders
+        }
 
     def degrade(self, images: Tensor, keys: Sequence[SampleKey]) -> Tensor:
         """Degraded images (B, 3, H, W), 0..1, of images of that shape."""
@@ -39,6 +46,32 @@ class RunDegrader:
             for image, key in zip(images, keys, strict=True)
         ]
         return torch.cat(rows)
+
+    @torch.no_grad()
+    def with_targets(
+        self, images: Tensor, keys: Sequence[SampleKey], *, teacher: Teacher
+    ) -> tuple[Tensor, Tensor]:
+        """Degraded images, and what shall become of them: the teacher's result where the degradation has its scale, and
+        elsewhere the clean image.
+
+        The teacher sees the small degraded image in 8-bit levels, from which the degraded one is enlarged. The sides are
+        multiples of its scale.
+        """
+        rows = [
+            self._taught(image[None], key, teacher=teacher)
+            for image, key in zip(images, keys, strict=True)
+        ]
+        degraded, targets = zip(*rows, strict=True)
+        return torch.cat(degraded), torch.cat(targets)
+
+    def _taught(self, image: Tensor, key: SampleKey, *, teacher: Teacher) -> tuple[Tensor, Tensor]:
+        degrader = self._of(key)
+        if degrader.config.scale != teacher.scale:
+            return degrader.degrade(image, [key]), image
+        height, width = image.shape[-2:]
+        small = self._small[degrader].degrade(image, [key])
+        large = resize_to(small, height=height, width=width, mode="bicubic").clamp(0.0, 1.0)
+        return (large * 255.0).round() / 255.0, teacher(small).float().clamp(0.0, 1.0)
 
     def _of(self, key: SampleKey) -> Degrader:
         place = float(key.generator("degradation preset").random())

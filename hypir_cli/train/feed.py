@@ -5,15 +5,18 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
 
 from hypir_cli.config.train import RunConfig
 from hypir_cli.errors import HypirError
 from hypir_cli.train.data import Batch, TrainingLoader, make_loader
 from hypir_cli.train.degrading import RunDegrader
+from hypir_cli.train.keys import SampleKey
 from hypir_cli.train.pool import PairPool
 from hypir_cli.train.runtime import Runtime
-from hypir_cli.train.stage import Pairs
+from hypir_cli.train.stage import Pairs, Teacher
 
 _AHEAD = 3
 """Batches read before they are asked for."""
@@ -27,6 +30,7 @@ class Feed:
         runtime: The processes.
         position: Samples taken before, over all ranks.
         needs_lq: Whether anybody looks at the degraded images; where not, the clean ones stand in for them.
+        teacher: Restorer whose results are the target where it can make them.
         on_bad_file: Called once for each broken file with its name and the reason.
 
     Attributes:
@@ -45,12 +49,14 @@ class Feed:
         runtime: Runtime,
         position: int,
         needs_lq: bool = True,
+        teacher: Teacher | None = None,
         on_bad_file: Callable[[str, str], None] | None = None,
     ) -> None:
         self.position = position
         self.waited = 0.0
         self._runtime = runtime
         self._degrader = RunDegrader(config) if needs_lq else None
+        self._teacher = teacher
         data, made = config.data, position // runtime.world_size
         self._fresh = config.optim.batch_size // data.reuse
         self._pool: PairPool | None = None
@@ -103,12 +109,22 @@ class Feed:
         if isinstance(batch, BaseException):
             raise batch
         gt = batch.images.to(self._runtime.device, non_blocking=True)
+        lq, target = self._degraded(gt, batch.keys)
         return Pairs(
-            lq=gt if self._degrader is None else self._degrader.degrade(gt, batch.keys),
+            lq=lq,
             gt=gt,
             prompts=tuple(batch.prompts),
             keys=tuple(batch.keys),
+            target=target,
         )
+
+    def _degraded(self, gt: Tensor, keys: Sequence[SampleKey]) -> tuple[Tensor, Tensor | None]:
+        if self._degrader is None:
+            return gt, None
+        if self._teacher is None:
+            return self._degrader.degrade(gt, keys), None
+        with self._runtime.autocast():
+            return self._degrader.with_targets(gt, keys, teacher=self._teacher)
 
     def close(self) -> None:
         """Stop reading."""

@@ -30,7 +30,7 @@ from hypir_cli.train.adversarial import (
 )
 from hypir_cli.train.discriminator import Discriminator
 from hypir_cli.train.ema import Ema
-from hypir_cli.train.generator import GanModels, finish, generate
+from hypir_cli.train.generator import GanModels, finish, generate, with_scaled_detail
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
 from hypir_cli.train.state import load_fitting, split_prefix
@@ -55,6 +55,7 @@ class GanStage(Stage):
         self, models: GanModels, *, config: TrainGanConfig, info: CheckpointInfo, runtime: Runtime
     ) -> None:
         self.models = models
+        self.teacher = models.teacher
         self._config = config
         self._info = info
         self._runtime = runtime
@@ -77,6 +78,7 @@ class GanStage(Stage):
     def accumulate(self, pairs: Pairs, *, scale: float) -> dict[str, Tensor]:
         """Gradients of both players from one generator forward."""
         models, config, runtime = self.models, self._config, self._runtime
+        pairs = with_scaled_detail(pairs, config=config.controls)
         with runtime.autocast():
             restored, controls = generate(models, pairs, config=config)
         outcome = generator_step(
@@ -167,7 +169,7 @@ class GanStage(Stage):
         """Trunk features of what is shown as real; the perceptual loss may have made them already."""
         with self._runtime.autocast():
             real = real_images(self.models.backbone, pairs.gt, config=self._config)
-            is_target = real is pairs.gt and self._config.loss.target == "clean"
+            is_target = real is pairs.wanted and self._config.loss.target == "clean"
             if is_target and outcome.target_features is not None:
                 return outcome.target_features
             return discriminator.features(real)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,10 +15,15 @@ from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.prediction import mix_noise
 from hypir_cli.texture import TexturePredictor, texture_richness
 from hypir_cli.train import draws
+from hypir_cli.train.degradation.filtering import filter2d
+from hypir_cli.train.degradation.kernels import gaussian_family_kernel
 from hypir_cli.train.discriminator import Discriminator
 from hypir_cli.train.perceptual import PerceptualDistance
 from hypir_cli.train.prompts import PromptCache
-from hypir_cli.train.stage import Pairs
+from hypir_cli.train.stage import Pairs, Teacher
+
+_DETAIL_SIGMA = 1.5
+_DETAIL_SIZE = 11
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,8 @@ class GanModels:
     """Text conditioning."""
     predictor: TexturePredictor | None
     """Guesses the clean image's texture richness; None without texture conditioning."""
+    teacher: Teacher | None = None
+    """Restorer to imitate."""
 
 
 def generate(
@@ -51,6 +58,26 @@ def generate(
     return finish(models, latents, pairs, controls=controls, config=config), controls
 
 
+def with_scaled_detail(pairs: Pairs, *, config: ControlsConfig) -> Pairs:
+    """The pairs with the fine detail of what is wanted made weaker or stronger at random, where its texture is told."""
+    if not (config.texture and config.texture_detail):
+        return pairs
+    places = 2.0 * draws.uniform(pairs.keys, "texture detail") - 1.0
+    octaves = config.texture_detail * places.masked_fill(_untold(pairs, config), 0.0)
+    factors = (2.0**octaves).to(pairs.wanted).reshape(-1, 1, 1, 1)
+    kernel = gaussian_family_kernel(
+        "iso", size=_DETAIL_SIZE, sigma_x=_DETAIL_SIGMA, sigma_y=_DETAIL_SIGMA
+    )
+    smooth = filter2d(pairs.wanted, kernel[None])
+    scaled = smooth + factors * (pairs.wanted - smooth)
+    return replace(pairs, target=scaled.clamp(0.0, 1.0))
+
+
+def _untold(pairs: Pairs, config: ControlsConfig) -> Tensor:
+    """(B,) bool, on the CPU: which samples are not told a texture."""
+    return draws.uniform(pairs.keys, "texture dropout") < config.texture_dropout
+
+
 def drawn_controls(
     latents: Tensor, pairs: Pairs, *, config: ControlsConfig
 ) -> tuple[Tensor, Controls | None]:
@@ -59,12 +86,11 @@ def drawn_controls(
         return latents, None
     texture = generativity = None
     if config.texture:
-        texture = texture_richness(pairs.gt)
+        texture = texture_richness(pairs.wanted)
         if config.texture_jitter:
             places = 2.0 * draws.uniform(pairs.keys, "texture jitter").to(texture) - 1.0
             texture = texture * 2.0 ** (config.texture_jitter * places**3)
-        dropped = draws.uniform(pairs.keys, "texture dropout") < config.texture_dropout
-        texture = texture.masked_fill(dropped.to(texture.device), math.nan)
+        texture = texture.masked_fill(_untold(pairs, config).to(texture.device), math.nan)
     if config.generativity:
         kept = draws.uniform(pairs.keys, "generativity dropout") >= config.generativity_dropout
         level = draws.uniform(pairs.keys, "generativity") * config.max_generativity

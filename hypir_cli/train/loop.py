@@ -139,6 +139,7 @@ class _Loop:
             runtime=runtime,
             position=state.position,
             needs_lq=self._stage.needs_lq,
+            teacher=self._stage.teacher,
             on_bad_file=lambda name, reason: self.tell(f"skipped {name}: {reason}"),
         )
         total = config.schedule.total_steps

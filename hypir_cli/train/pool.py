@@ -67,8 +67,14 @@ class PairPool:
 
 def _singles(pairs: Pairs) -> list[Pairs]:
     return [
-        Pairs(lq=lq[None], gt=gt[None], prompts=(prompt,), keys=(key,))
-        for lq, gt, prompt, key in zip(pairs.lq, pairs.gt, pairs.prompts, pairs.keys, strict=True)
+        Pairs(
+            lq=pairs.lq[place : place + 1],
+            gt=pairs.gt[place : place + 1],
+            prompts=pairs.prompts[place : place + 1],
+            keys=pairs.keys[place : place + 1],
+            target=None if pairs.target is None else pairs.target[place : place + 1],
+        )
+        for place in range(len(pairs))
     ]
 
 
@@ -76,6 +82,7 @@ def _together(pairs: Sequence[Pairs]) -> Pairs:
     return Pairs(
         lq=torch.cat([pair.lq for pair in pairs]),
         gt=torch.cat([pair.gt for pair in pairs]),
+        target=torch.cat([pair.wanted for pair in pairs]) if pairs[0].target is not None else None,
         prompts=tuple(prompt for pair in pairs for prompt in pair.prompts),
         keys=tuple(key for pair in pairs for key in pair.keys),
     )
@@ -88,4 +95,5 @@ def _turned(pair: Pairs, way: int) -> Pairs:
         images = images.flip(-1) if way >= 4 else images
         return torch.rot90(images, way % 4, (-2, -1))
 
-    return replace(pair, lq=turn(pair.lq), gt=turn(pair.gt))
+    target = None if pair.target is None else turn(pair.target)
+    return replace(pair, lq=turn(pair.lq), gt=turn(pair.gt), target=target)

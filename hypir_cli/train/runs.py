@@ -23,8 +23,10 @@ from hypir_cli.train.generator import GanModels, timesteps
 from hypir_cli.train.loop import find_checkpoint, run_training
 from hypir_cli.train.perceptual import PerceptualDistance, TrunkDistance, build_perceptual
 from hypir_cli.train.prompts import distinct_prompts
+from hypir_cli.train.realesrgan import load_realesrgan
 from hypir_cli.train.report import Observer, RunOutcome
 from hypir_cli.train.runtime import Runtime, open_runtime
+from hypir_cli.train.stage import Teacher
 from hypir_cli.train.trunks import EFFICIENTNET, build_trunk
 from hypir_cli.train.validation import Validation
 
@@ -93,8 +95,16 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
         perceptual=perceptual,
         prompts=prompts,
         predictor=TexturePredictor() if config.controls.texture else None,
+        teacher=_teacher(config, runtime=runtime),
     )
     return GanStage(models, config=config, info=info, runtime=runtime)
+
+
+def _teacher(config: TrainGanConfig, *, runtime: Runtime) -> Teacher | None:
+    if config.teacher.name == "none":
+        return None
+    network = load_realesrgan(config.teacher.weights).to(runtime.device)
+    return network.to(memory_format=torch.channels_last)
 
 
 def _perceptual(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -27,9 +28,26 @@ class Pairs:
     """Prompt of each."""
     keys: tuple[SampleKey, ...]
     """Key of each, from which all its random draws follow."""
+    target: Tensor | None = None
+    """Same shape: what the result shall be, where that is not the clean image."""
+
+    @property
+    def wanted(self) -> Tensor:
+        """`target`, or the clean images."""
+        return self.gt if self.target is None else self.target
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+
+class Teacher(Protocol):
+    """A restorer that training imitates."""
+
+    scale: int
+    """Result side / input side."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Restored images (B, 3, scale H, scale W) around 0..1 of images (B, 3, H, W), 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +82,14 @@ class Stage(ABC):
         ema: Average of the weights that restoring uses.
         result_name: File that a finished run leaves in its folder.
         needs_lq: Whether `accumulate` looks at the degraded images; where not, they are the clean ones in training.
+        teacher: Restorer whose results become the target where it can make them.
     """
 
     groups: tuple[ParameterGroup, ...]
     ema: Ema
     result_name: str
     needs_lq: bool = True
+    teacher: Teacher | None = None
 
     @abstractmethod
     def accumulate(self, pairs: Pairs, *, scale: float) -> dict[str, Tensor]:
