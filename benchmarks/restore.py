@@ -94,12 +94,13 @@ def run_arm(options: argparse.Namespace) -> dict[str, Any]:
         keep_freed_memory()
     torch.manual_seed(0)
     backbone, prompt = build(options.backbone, merged=arm != "reference")
+    dtype = getattr(torch, options.dtype)
     for module in backbone.components().values():
-        module.to(device, getattr(torch, options.dtype))
+        module.to(device, dtype)
         if device.type == "cuda" or module is backbone.components()["vae"]:
             module.to(memory_format=torch.channels_last)
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    peak_before = peak_flops(device)
+    peak_before = peak_flops(device, dtype)
     times = StageTimes(synchronize=torch.cuda.synchronize if device.type == "cuda" else None)
     restore = default_path if arm == "default" else parity_path
     restore(backbone, prompt.to(device), pixels[:64, :64], StageTimes(), options)
@@ -107,7 +108,7 @@ def run_arm(options: argparse.Namespace) -> dict[str, Any]:
     with FlopCounterMode(display=False) as counter:
         restore(backbone, prompt.to(device), pixels, times, options)
     seconds = time.perf_counter() - start
-    peak = max(peak_before, peak_flops(device))
+    peak = max(peak_before, peak_flops(device, dtype))
     return {
         "backbone": options.backbone,
         "arm": arm,
@@ -191,12 +192,13 @@ class TimedStages:
 
 
 @torch.inference_mode()
-def peak_flops(device: torch.device) -> float:
-    """Best FLOP/s of a large matrix product and of a 3x3 convolution."""
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Best FLOP/s of a large matrix product and of a 3x3 convolution in that number format."""
     side = 2048 if device.type == "cpu" else 8192
-    a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
-    image = torch.randn(1, 256, 128, 128, device=device).to(memory_format=torch.channels_last)
-    kernel = torch.randn(256, 256, 3, 3, device=device).to(memory_format=torch.channels_last)
+    made = {"device": device, "dtype": dtype}
+    a, b = torch.randn(side, side, **made), torch.randn(side, side, **made)
+    image = torch.randn(1, 256, 128, 128, **made).to(memory_format=torch.channels_last)
+    kernel = torch.randn(256, 256, 3, 3, **made).to(memory_format=torch.channels_last)
     products = (
         (2.0 * side**3, lambda: a @ b),
         (2.0 * 256 * 256 * 9 * 128 * 128, lambda: torch.conv2d(image, kernel, padding=1)),

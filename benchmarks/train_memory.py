@@ -23,6 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import ConvNextConfig, ConvNextModel
 
 from hypir_cli.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.backbones.prompt_cache import PromptCache
 from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.config.train import TrainGanConfig, train_config
 from hypir_cli.lora import add_fresh_lora
@@ -32,7 +33,6 @@ from hypir_cli.train.gan import GanStage
 from hypir_cli.train.generator import GanModels
 from hypir_cli.train.keys import SampleKey
 from hypir_cli.train.perceptual import FeatureDistance
-from hypir_cli.train.prompts import PromptCache
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs
 from hypir_cli.train.trunks import StagedTrunk

@@ -7,10 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import ConvNextConfig, ConvNextModel
 
-from hypir_cli.errors import BackboneError
+from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.train import trunks
 from hypir_cli.train.discriminator import Discriminator, DiscriminatorHeads
+from hypir_cli.train.runs import train_gan
 from hypir_cli.train.trunks import TrunkFeatures, build_trunk
+from tests.training import gan_config
 
 GOLDEN = load_file(Path(__file__).parent / "data" / "train" / "disc_head.safetensors")
 FEATURES = TrunkFeatures(maps=tuple(GOLDEN[f"feat{i}"] for i in range(3)), pooled=GOLDEN["feat3"])
@@ -123,3 +125,49 @@ def test_a_model_that_is_no_convnext_is_refused(tmp_path: Path) -> None:
     ).save_pretrained(tmp_path)
     with pytest.raises(BackboneError, match="is a vit, and a trunk must be a ConvNeXt"):
         build_trunk(str(tmp_path))
+
+
+def test_the_patch_head_sees_stripes_that_its_trunk_overlooks() -> None:
+    trunk = build_trunk("random-small")
+    discriminator = Discriminator(trunk, hidden=8, patch_width=8)
+    plain = torch.full((1, 3, 64, 64), 0.5)
+    stripes = plain.clone()
+    stripes[..., ::2] += 0.02
+    logits = [
+        discriminator.heads.eval()(discriminator.features(images)) for images in (plain, stripes)
+    ]
+    assert [level.shape for level in logits[0]][-1] == (1, 8, 8)
+    assert len(logits[0]) == len(trunk.channels) + 2
+    changes = [(a - b).abs().mean().item() for a, b in zip(*logits, strict=True)]
+    assert changes[-1] > 0
+
+
+def test_the_patch_head_takes_both_batches_and_passes_gradients_to_the_images() -> None:
+    discriminator = Discriminator(build_trunk("random-small"), hidden=8, patch_width=4)
+    images = torch.rand(2, 3, 32, 32, requires_grad=True)
+    features = discriminator.features(images)
+    discriminator.heads(features)[-1].sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+    both = features.detach().joined(features.detach())
+    assert both.images is not None
+    assert not both.images.requires_grad
+    assert discriminator.heads(both)[-1].shape == (4, 4, 4)
+
+
+def test_without_a_patch_head_features_hold_no_images() -> None:
+    discriminator = Discriminator(build_trunk("random-small"), hidden=8)
+    assert discriminator.features(torch.rand(1, 3, 32, 32)).images is None
+    assert discriminator.heads.patches is None
+
+
+def test_a_discriminator_without_a_trunk_judges_only_the_images(tmp_path: Path) -> None:
+    discriminator = Discriminator(build_trunk("none"), patch_width=4)
+    features = discriminator.features(torch.rand(2, 3, 32, 32))
+    assert [level.shape for level in discriminator.heads(features)] == [(2, 4, 4)]
+    assert discriminator.heads(features.joined(features))[0].shape == (4, 4, 4)
+    with pytest.raises(ConfigError, match=r"trunk none needs discriminator\.patch_width"):
+        gan_config(tmp_path, {"discriminator.trunk": "none"})
+    config = {"discriminator.trunk": "none", "discriminator.patch_width": 4}
+    outcome = train_gan(gan_config(tmp_path, {**config, "schedule.first.steps": 1}))
+    assert outcome.step == 1

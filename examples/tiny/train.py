@@ -4,7 +4,7 @@
 
 Stages, each a run of the project's own training loop in OUT_DIR/<stage>: the autoencoder (`vae`) and the diffusion prior
 (`prior`) by `run_stage.py`, the encoder by `hypir train-encoder`, the adapters by `hypir train-gan` (`fidelity`,
-`adversarial`, `polish`, `imitate`). The same command goes on where the last one stopped. What is done is kept; OUT_DIR/weights is
+`adversarial`, `polish`, `detail`). The same command goes on where the last one stopped. What is done is kept; OUT_DIR/weights is
 the result, a folder for `hypir restore --backbone tiny --base OUT_DIR/weights`.
 """
 
@@ -33,7 +33,7 @@ from hypir_cli.lora import read_lora
 from hypir_cli.texture import TexturePredictor
 
 RECIPE = Path(__file__).parent / "recipe"
-STAGES = ("vae", "prior", "encoder", "fidelity", "adversarial", "polish", "imitate")
+STAGES = ("vae", "prior", "encoder", "fidelity", "adversarial", "polish", "detail")
 ADAPTER_STAGES = STAGES[3:]
 RESULTS = {
     "vae": "network.safetensors",
@@ -42,7 +42,7 @@ RESULTS = {
     "fidelity": "ema.safetensors",
     "adversarial": "ema.safetensors",
     "polish": "ema.safetensors",
-    "imitate": "ema.safetensors",
+    "detail": "ema.safetensors",
 }
 
 
@@ -148,7 +148,7 @@ def write_settings(stage: str, arguments: argparse.Namespace) -> Path:
     if stage in ADAPTER_STAGES[1:]:
         before = ADAPTER_STAGES[ADAPTER_STAGES.index(stage) - 1]
         places["lora"] = {"start": str(out_dir / before / RESULTS[before])}
-    if stage == "imitate" and arguments.teacher is not None:
+    if stage == "detail" and arguments.teacher is not None:
         places["teacher"] = {"weights": str(arguments.teacher)}
     path = out_dir / f"{stage}.yaml"
     path.write_text(yaml.safe_dump(merged(values, places)), encoding="utf-8")

@@ -125,9 +125,12 @@ class DiscriminatorConfig:
 
     trunk: str = "efficientnet-lite0"
     """Frozen features: efficientnet-lite0 (small, no download), convnext-xxlarge (the release's), any transformers
-    ConvNeXt (folder or hub id), or random-small (untrained, for trying things out)."""
+    ConvNeXt (folder or hub id), random-small (untrained, for trying things out), or none, with patch_width."""
     hidden: int = 512
     """Width of the heads."""
+    patch_width: int = 0
+    """Width of a further head that judges patches of the images themselves, and so sees stripes and dots that a frozen trunk has
+    learned to overlook; 0 for none, as in the release."""
     real_target: float = 0.8
     """What real images should score, 0..1; below 1 is label smoothing."""
     smooth_generator: bool = False
@@ -144,3 +147,9 @@ class DiscriminatorConfig:
             )
         if self.hidden < 1:
             raise ValueError(f"discriminator.hidden must be at least 1, got {self.hidden}")
+        if self.trunk == "none" and not self.patch_width:
+            raise ValueError("discriminator.trunk none needs discriminator.patch_width")
+        if self.patch_width < 0:
+            raise ValueError(
+                f"discriminator.patch_width must be at least 0, got {self.patch_width}"
+            )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -104,28 +106,38 @@ class DiscriminatorHeads(nn.Module):
 
     Args:
         channels: Channels of each feature map.
-        pooled_dim: Length of the pooled vector.
+        pooled_dim: Length of the pooled vector; 0 for none.
         hidden: Width of each head.
+        patch_width: Width of the head that judges the images themselves; 0 for none.
         seed: Seed of the weights; the same on every rank of a distributed run.
     """
 
     def __init__(
-        self, channels: Sequence[int], *, pooled_dim: int, hidden: int = 512, seed: int = 0
+        self,
+        channels: Sequence[int],
+        *,
+        pooled_dim: int,
+        hidden: int = 512,
+        patch_width: int = 0,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.maps = nn.ModuleList([_map_head(width, hidden) for width in channels])
-            self.pooled = nn.Sequential(
-                SpectralLinear(pooled_dim, hidden),
-                nn.LeakyReLU(_LEAK),
-                SpectralLinear(hidden, 1),
-            )
+            self.pooled = _vector_head(pooled_dim, hidden) if pooled_dim else None
+            self.patches = _patch_head(patch_width) if patch_width else None
 
     def forward(self, features: TrunkFeatures) -> list[Tensor]:
-        """Logits, one (B, h, w) per map and (B, 1) for the pooled vector; positive means real."""
+        """Logits, one (B, h, w) per map, (B, 1) for the pooled vector if there is one, and last (B, H / 8, W / 8) of the images
+        themselves if a head judges them; positive means real."""
         logits = [head(level)[:, 0] for head, level in zip(self.maps, features.maps, strict=True)]
-        return [*logits, self.pooled(features.pooled)]
+        if self.pooled is not None:
+            logits.append(self.pooled(features.pooled))
+        if self.patches is not None:
+            assert features.images is not None
+            logits.append(self.patches(2.0 * features.images - 1.0)[:, 0])
+        return logits
 
 
 class Discriminator(nn.Module):
@@ -134,20 +146,27 @@ class Discriminator(nn.Module):
     Args:
         trunk: Feature extractor; it is frozen and stays in evaluation mode.
         hidden: Width of the heads.
+        patch_width: Width of a further head that judges the images themselves; 0 for none.
         seed: Seed of the heads' weights.
     """
 
-    def __init__(self, trunk: Trunk, *, hidden: int = 512, seed: int = 0) -> None:
+    def __init__(
+        self, trunk: Trunk, *, hidden: int = 512, patch_width: int = 0, seed: int = 0
+    ) -> None:
         super().__init__()
         self.trunk = trunk.requires_grad_(False).eval()
         self.heads = DiscriminatorHeads(
-            trunk.channels, pooled_dim=trunk.pooled_dim, hidden=hidden, seed=seed
+            trunk.channels,
+            pooled_dim=trunk.pooled_dim,
+            hidden=hidden,
+            patch_width=patch_width,
+            seed=seed,
         )
 
     def features(self, images: Tensor) -> TrunkFeatures:
         """Trunk features of images (B, 3, H, W) in 0..1."""
         features: TrunkFeatures = self.trunk(images)
-        return features
+        return features if self.heads.patches is None else replace(features, images=images)
 
     def train(self, mode: bool = True) -> Discriminator:
         """Switch the heads; the trunk never trains."""
@@ -159,6 +178,29 @@ class Discriminator(nn.Module):
 def mean_logit(logits: Sequence[Tensor]) -> Tensor:
     """Average over levels of the mean logit of each; scalar, detached."""
     return torch.stack([level.detach().float().mean() for level in logits]).mean()
+
+
+def _vector_head(length: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        SpectralLinear(length, hidden), nn.LeakyReLU(_LEAK), SpectralLinear(hidden, 1)
+    )
+
+
+def _patch_head(width: int) -> nn.Sequential:
+    """Logits at 1/8 of the side, each of a patch of 54 pixels.
+
+    Without spectral norms: through five normalised layers a head that starts from nothing says too little for too long.
+    """
+    widths = (width, 2 * width, 4 * width, 4 * width)
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
+    for into, out in pairwise(widths):
+        layers += [nn.LeakyReLU(_LEAK), nn.Conv2d(into, out, 4, stride=2, padding=1)]
+    layers += [nn.LeakyReLU(_LEAK), nn.Conv2d(widths[-1], widths[-1], 3, padding=1)]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, a=_LEAK)
+    last = nn.Conv2d(widths[-1], 1, 3, padding=1)
+    return nn.Sequential(*layers, nn.LeakyReLU(_LEAK), last)
 
 
 def _map_head(channels: int, hidden: int) -> nn.Sequential:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hypir_cli.backbones.base import Backbone
 from hypir_cli.backbones.controls import Controls
+from hypir_cli.backbones.prompt_cache import PromptCache
 from hypir_cli.config.adversarial import ControlsConfig
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.prediction import mix_noise
@@ -19,7 +20,6 @@ from hypir_cli.train.degradation.filtering import filter2d
 from hypir_cli.train.degradation.kernels import gaussian_family_kernel
 from hypir_cli.train.discriminator import Discriminator
 from hypir_cli.train.perceptual import PerceptualDistance
-from hypir_cli.train.prompts import PromptCache
 from hypir_cli.train.stage import Pairs, Teacher
 
 _DETAIL_SIGMA = 1.5

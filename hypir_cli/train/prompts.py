@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from hypir_cli.backbones.prompt_cache import PromptCache
 from hypir_cli.config.data import DataConfig
 from hypir_cli.errors import InputError
 from hypir_cli.train.sources import find_items, read_prompt
-
-__all__ = ["MAX_PREFILLED", "PromptCache", "distinct_prompts"]
 
 MAX_PREFILLED = 20_000
 """Distinct prompts that are encoded before the run; with more, text encoders stay loaded and encode as they come."""

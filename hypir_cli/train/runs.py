@@ -84,7 +84,9 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
     if config.loss.adversarial > 0:
         settings = config.discriminator
         trunk = build_trunk(settings.trunk, seed=config.seed)
-        discriminator = Discriminator(trunk, hidden=settings.hidden, seed=config.seed)
+        discriminator = Discriminator(
+            trunk, hidden=settings.hidden, patch_width=settings.patch_width, seed=config.seed
+        )
         discriminator = discriminator.to(runtime.device)
     if config.loss.perceptual > 0:
         perceptual = _perceptual(config, discriminator)

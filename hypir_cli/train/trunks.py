@@ -21,6 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 RANDOM_SMALL, EFFICIENTNET, XXLARGE = "random-small", "efficientnet-lite0", "convnext-xxlarge"
+NO_TRUNK = "none"
 OPEN_CLIP_XXLARGE = ("convnext_xxlarge", "laion2b_s34b_b82k_augreg_soup")
 TIMM_XXLARGE = "convnext_xxlarge.clip_laion2b_soup"
 
@@ -33,11 +34,15 @@ class TrunkFeatures:
     """Feature maps from fine to coarse, (B, C_i, h_i, w_i)."""
     pooled: Tensor
     """One vector per image, (B, P)."""
+    images: Tensor | None = None
+    """The images themselves, (B, 3, H, W) in 0..1, where a head judges them."""
 
     def detach(self) -> TrunkFeatures:
         """The same features without a gradient history."""
         return TrunkFeatures(
-            maps=tuple(level.detach() for level in self.maps), pooled=self.pooled.detach()
+            maps=tuple(level.detach() for level in self.maps),
+            pooled=self.pooled.detach(),
+            images=None if self.images is None else self.images.detach(),
         )
 
     def joined(self, other: TrunkFeatures) -> TrunkFeatures:
@@ -46,6 +51,9 @@ class TrunkFeatures:
         return TrunkFeatures(
             maps=tuple(torch.cat(pair) for pair in pairs),
             pooled=torch.cat([self.pooled, other.pooled]),
+            images=None
+            if self.images is None or other.images is None
+            else torch.cat([self.images, other.images]),
         )
 
 
@@ -118,18 +126,31 @@ class StagedTrunk(Trunk):
         )
 
 
+class NoTrunk(Trunk):
+    """Sees nothing; the images themselves are judged."""
+
+    channels = ()
+    pooled_dim = 0
+
+    def forward(self, images: Tensor) -> TrunkFeatures:
+        """Empty features."""
+        return TrunkFeatures(maps=(), pooled=images.new_zeros(len(images), 0))
+
+
 def build_trunk(name: str, *, seed: int = 0) -> Trunk:
     """A trunk by name.
 
     Args:
         name: `efficientnet-lite0` (weights from a registry package), `random-small` (untrained, for trying things out),
-            `convnext-xxlarge` (the release's; open_clip or timm, a download), or any transformers ConvNeXt: a folder or
+            `none` (sees nothing), `convnext-xxlarge` (the release's; open_clip or timm, a download), or any transformers ConvNeXt: a folder or
             a hub id.
         seed: Seed of the untrained one.
 
     Raises:
         BackboneError: Its package or its weights cannot be had.
     """
+    if name == NO_TRUNK:
+        return NoTrunk()
     if name == RANDOM_SMALL:
         return _random_small(seed)
     if name == EFFICIENTNET:
