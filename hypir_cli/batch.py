@@ -132,6 +132,7 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
         "prompt": prompt,
         "seeds": outcome.seeds,
         "texture": outcome.texture,
+        "detail_gains": outcome.detail_gains,
         "tile": engine.limits.largest,
         "stages": {
             "encode": times.encode,

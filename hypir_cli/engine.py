@@ -12,6 +12,7 @@ from hypir_cli.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.backbones.prompt_cache import PromptCache
 from hypir_cli.canvas import Source
 from hypir_cli.config.restore import ControlConfig, PromptConfig, RestoreConfig
+from hypir_cli.detail import match_texture
 from hypir_cli.errors import ConfigError
 from hypir_cli.images import ImageData, quantize
 from hypir_cli.images.data import Pixels
@@ -28,6 +29,9 @@ PROBE_SIDE = 384
 """Side in pixels of the windows from which automatic texture is predicted."""
 PROBE_COUNT = 3
 """Such windows along each axis, at most."""
+AUTO_GAIN = 0.5
+"""Fine detail is amplified by at most 1 and this times the enlargement to reach a predicted texture: what is enlarged lacks more
+of it, and loses less by it (`benchmarks/peers.py`)."""
 
 
 @dataclass
@@ -40,6 +44,8 @@ class Outcome:
     """Seed of each sample."""
     texture: float | None
     """Texture asked of the model; None when it was left to it."""
+    detail_gains: list[float] = field(default_factory=list)
+    """Factor on each sample's fine detail after the model, 1 where nothing was asked."""
     times: StageTimes = field(default_factory=StageTimes)
     """Seconds by stage."""
 
@@ -122,7 +128,10 @@ class Engine:
         outcome = Outcome(samples=[], seeds=[], texture=texture)
         for sample in range(control.samples):
             request = self._request(prompt, seed=control.seed + sample, texture=texture)
-            outcome.samples.append(self._once(image, size, request, outcome.times, on_progress))
+            pixels = self._once(image, size, request, outcome.times, on_progress)
+            with outcome.times.measure("other"):
+                outcome.detail_gains.append(self._match_texture(pixels, image, texture))
+            outcome.samples.append(pixels)
             outcome.seeds.append(request.seed)
         return outcome
 
@@ -139,6 +148,17 @@ class Engine:
         return self._restorer.restore(
             image.pixels, request=request, out_size=size, times=times, on_progress=on_progress
         )
+
+    def _match_texture(self, pixels: Pixels, image: ImageData, texture: float | None) -> float:
+        """Bring the result to the texture; a predicted one is only approached, since the prediction may be wrong."""
+        control = self.config.control
+        if texture is None or self.config.tiles.parity:
+            return 1.0
+        least, most = 1.0 / control.texture_gain, control.texture_gain
+        if control.texture == "auto":
+            scale = pixels.shape[0] / image.height
+            least, most = 1.0, min(most, 1.0 + AUTO_GAIN * max(scale, 1.0))
+        return match_texture(pixels, texture, least=least, most=most)
 
     def _parity(self, image: ImageData, size: tuple[int, int], request: Request) -> Pixels:
         """The reference's whole-canvas tiling; needs memory for the whole image in float."""

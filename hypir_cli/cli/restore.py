@@ -61,6 +61,9 @@ def restore(
     control__texture: Annotated[
         str | None, _option("control.texture", "--texture", panel="Control", metavar="NUMBER|auto")
     ] = None,
+    control__texture_gain: Annotated[
+        float | None, _option("control.texture_gain", "--texture-gain", panel="Control")
+    ] = None,
     control__generativity: Annotated[
         float | None, _option("control.generativity", "--generativity", panel="Control")
     ] = None,

@@ -67,8 +67,12 @@ class PromptConfig:
 class ControlConfig:
     """What the user steers."""
 
-    texture: float | Literal["auto"] | None = None
-    """Texture richness to aim for: variance of the Laplacian, about 500 smooth, 3000 rich; or auto."""
+    texture: float | Literal["auto"] | None = "auto"
+    """Texture richness to aim for: variance of the Laplacian, about 500 smooth, 3000 rich; auto predicts it where the checkpoint
+    can."""
+    texture_gain: float = 3.0
+    """Most by which fine detail is amplified (or softened) after the model, so that the result reaches the texture; 1 leaves it to
+    the model."""
     generativity: float = 0.0
     """Share of noise mixed into the latent, 0 (faithful) to 1 (invents)."""
     seed: int = 231
@@ -87,6 +91,8 @@ class ControlConfig:
             raise ValueError(f"control.generativity must be in 0..1, got {self.generativity}")
         if isinstance(self.texture, float) and not 0.0 < self.texture < math.inf:
             raise ValueError(f"control.texture must be above 0, got {self.texture}")
+        if not 1.0 <= self.texture_gain < math.inf:
+            raise ValueError(f"control.texture_gain must be at least 1, got {self.texture_gain}")
         if self.samples < 1:
             raise ValueError(f"control.samples must be at least 1, got {self.samples}")
         for name in ("timestep", "coeff_timestep"):

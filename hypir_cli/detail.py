@@ -1,0 +1,160 @@
+"""Amplify or soften the fine detail of a finished image until its texture richness is what was asked.
+
+A network that is told a texture richness follows it only as far as it learned to. The statistic is a quadratic in the strength of
+the fine detail, so one pass over the image gives the strength that meets it exactly, and a second one applies it; both go strip by
+strip with a halo, and the result does not depend on the strips.
+
+Source: texture richness is the statistic of HYPIR (arXiv:2507.20590), section 3; this way of meeting it is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hypir_cli.color import luma
+from hypir_cli.images import quantize, to_float
+from hypir_cli.images.data import Pixels
+from hypir_cli.tiling import reflect_indices
+
+DETAIL_SIGMA = 1.5
+"""Fine detail is what a Gaussian blur of this many pixels takes away."""
+DETAIL_RADIUS = 5
+"""Pixels from the middle to the end of that blur's kernel."""
+STRIP = 256
+"""Rows at a time."""
+_HALO = DETAIL_RADIUS + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetailStatistics:
+    """How the variance of the Laplacian depends on the strength of the fine detail."""
+
+    smooth: float
+    """Variance of the blurred image's Laplacian, in squared 8-bit levels."""
+    mixed: float
+    """Covariance of the Laplacians of the blurred image and of the detail."""
+    detail: float
+    """Variance of the detail's Laplacian."""
+
+    def richness(self, gain: float) -> float:
+        """Variance of the Laplacian with the detail multiplied by `gain`, but for rounding and clipping."""
+        return self.smooth + 2.0 * gain * self.mixed + gain * gain * self.detail
+
+    def gain_for(self, wanted: float, *, least: float, most: float) -> float:
+        """The strength that gives a richness, within limits; `most` where even that is not enough, or there is no detail."""
+        if self.detail <= 0.0:
+            return 1.0
+        inside = self.mixed**2 - self.detail * (self.smooth - wanted)
+        # Below the least that any strength can give, the strength that gives the least.
+        gain = (-self.mixed + math.sqrt(max(inside, 0.0))) / self.detail
+        return min(max(gain, least), most)
+
+
+def match_texture(pixels: Pixels, wanted: float, *, least: float, most: float) -> float:
+    """Change the strength of an image's fine detail, in place, so that its texture richness is `wanted`.
+
+    Args:
+        pixels: (H, W, C) uint8 or uint16, C 1 or 3.
+        wanted: Variance of the Laplacian in squared 8-bit levels.
+        least: Smallest factor on the detail.
+        most: Largest factor on the detail.
+
+    Returns:
+        The factor that was applied.
+    """
+    if min(pixels.shape[:2]) < 2:
+        return 1.0
+    gain = detail_statistics(pixels).gain_for(wanted, least=least, most=most)
+    if gain != 1.0:
+        _scale_detail(pixels, gain)
+    return gain
+
+
+def detail_statistics(pixels: Pixels) -> DetailStatistics:
+    """See `DetailStatistics`; of an image as for `match_texture`."""
+    sums = torch.zeros(5, dtype=torch.float64)
+    height, width = int(pixels.shape[0]), int(pixels.shape[1])
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        light = 255.0 * luma(_window(pixels, top, bottom, halo=_HALO))
+        smooth = _blurred(light)
+        inner = light[..., DETAIL_RADIUS:-DETAIL_RADIUS, DETAIL_RADIUS:-DETAIL_RADIUS]
+        first, second = (_laplacian(plane).double() for plane in (smooth, inner - smooth))
+        terms = (first, second, first * first, first * second, second * second)
+        sums += torch.stack([term.sum() for term in terms])
+    mean_first, mean_second, *squares = (sums / (height * width)).tolist()
+    return DetailStatistics(
+        smooth=squares[0] - mean_first * mean_first,
+        mixed=squares[1] - mean_first * mean_second,
+        detail=squares[2] - mean_second * mean_second,
+    )
+
+
+def _scale_detail(pixels: Pixels, gain: float) -> None:
+    height = int(pixels.shape[0])
+    bits = 8 * pixels.dtype.itemsize
+    above = pixels[:0].copy()
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        strip = _window(pixels, top, bottom, halo=DETAIL_RADIUS, above=above)
+        above = pixels[max(bottom - DETAIL_RADIUS, 0) : bottom].copy()
+        smooth = _blurred(strip)
+        inner = strip[..., DETAIL_RADIUS:-DETAIL_RADIUS, DETAIL_RADIUS:-DETAIL_RADIUS]
+        scaled = torch.lerp(smooth, inner, gain)[0, : pixels.shape[2]]
+        pixels[top:bottom] = quantize(scaled.permute(1, 2, 0).numpy(), bits)
+
+
+def _window(
+    pixels: Pixels, top: int, bottom: int, *, halo: int, above: Pixels | None = None
+) -> Tensor:
+    """Rows and `halo` pixels around them, (1, 3, h, w) float32; reflected at the image's edges.
+
+    Args:
+        pixels: The image.
+        top: First row.
+        bottom: Row after the last one.
+        halo: Pixels of context on each side.
+        above: The rows before `top`, where they have changed in the image.
+    """
+    height, width = int(pixels.shape[0]), int(pixels.shape[1])
+    first, last = max(top - halo, 0), min(bottom + halo, height)
+    rows = pixels[first:last]
+    if above is not None and first < top:
+        rows = np.concatenate([above[-(top - first) :], pixels[top:last]])
+    planes = torch.from_numpy(np.ascontiguousarray(to_float(rows).transpose(2, 0, 1)))[None]
+    planes = planes[:, :, _around(top - first, last - bottom, rows.shape[0], halo)]
+    planes = planes[:, :, :, _around(0, 0, width, halo)]
+    return planes.expand(-1, 3, -1, -1)
+
+
+def _around(before: int, after: int, length: int, halo: int) -> Tensor:
+    """Indices that add what is missing of a halo by reflection, where `before` and `after` pixels of it are there."""
+    missing = halo - before
+    ahead = reflect_indices(length, length + missing)[length:]
+    # Reflection at the start is reflection at the end, seen from the other side.
+    start = (length - 1 - ahead).flip(0)
+    return torch.cat([start, reflect_indices(length, length + halo - after)])
+
+
+def _blurred(planes: Tensor) -> Tensor:
+    """(N, C, h - 2 * radius, w - 2 * radius) of (N, C, h, w)."""
+    places = torch.arange(-DETAIL_RADIUS, DETAIL_RADIUS + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (places / DETAIL_SIGMA) ** 2)
+    kernel = kernel / kernel.sum()
+    channels = planes.shape[1]
+    row, column = kernel.view(1, 1, 1, -1), kernel.view(1, 1, -1, 1)
+    across = F.conv2d(planes, row.expand(channels, -1, -1, -1), groups=channels)
+    return F.conv2d(across, column.expand(channels, -1, -1, -1), groups=channels)
+
+
+def _laplacian(planes: Tensor) -> Tensor:
+    """(N, C, h - 2, w - 2) of (N, C, h, w)."""
+    middle = planes[..., 1:-1, 1:-1]
+    around = planes[..., :-2, 1:-1] + planes[..., 2:, 1:-1]
+    return around + planes[..., 1:-1, :-2] + planes[..., 1:-1, 2:] - 4.0 * middle
