@@ -4,6 +4,9 @@ A network that is told a texture richness follows it only as far as it learned t
 the fine detail, so one pass over the image gives the strength that meets it exactly, and a second one applies it; both go strip by
 strip with a halo, and the result does not depend on the strips.
 
+Detail is that of the luma, so that no colours appear. What is weaker than a few levels is hardly amplified: it is mostly what is
+left of noise.
+
 Source: texture richness is the statistic of HYPIR (arXiv:2507.20590), section 3; this way of meeting it is ours.
 """
 
@@ -22,10 +25,12 @@ from hypir_cli.images import quantize, to_float
 from hypir_cli.images.data import Pixels
 from hypir_cli.tiling import reflect_indices
 
-DETAIL_SIGMA = 1.5
+DETAIL_SIGMA = 1.2
 """Fine detail is what a Gaussian blur of this many pixels takes away."""
 DETAIL_RADIUS = 5
 """Pixels from the middle to the end of that blur's kernel."""
+CORE = 2.0
+"""Detail of this many 8-bit levels is amplified half as much as strong detail."""
 STRIP = 256
 """Rows at a time."""
 _HALO = DETAIL_RADIUS + 1
@@ -33,30 +38,30 @@ _HALO = DETAIL_RADIUS + 1
 
 @dataclass(frozen=True, kw_only=True)
 class DetailStatistics:
-    """How the variance of the Laplacian depends on the strength of the fine detail."""
+    """How the variance of the Laplacian depends on how much detail is added, in squared 8-bit levels."""
 
-    smooth: float
-    """Variance of the blurred image's Laplacian, in squared 8-bit levels."""
+    image: float
+    """Variance of the image's Laplacian."""
     mixed: float
-    """Covariance of the Laplacians of the blurred image and of the detail."""
+    """Covariance of the Laplacians of the image and of the detail."""
     detail: float
     """Variance of the detail's Laplacian."""
 
-    def richness(self, gain: float) -> float:
-        """Variance of the Laplacian with the detail multiplied by `gain`, but for rounding and clipping."""
-        return self.smooth + 2.0 * gain * self.mixed + gain * gain * self.detail
+    def richness(self, added: float) -> float:
+        """Variance of the Laplacian with `added` times the detail on top, but for rounding and clipping."""
+        return self.image + 2.0 * added * self.mixed + added * added * self.detail
 
-    def gain_for(self, wanted: float, *, least: float, most: float) -> float:
-        """The strength that gives a richness, within limits; `most` where even that is not enough, or there is no detail."""
+    def added_for(self, wanted: float) -> float:
+        """How much detail gives a richness; where none does, what comes closest."""
         if self.detail <= 0.0:
-            return 1.0
-        inside = self.mixed**2 - self.detail * (self.smooth - wanted)
-        # Below the least that any strength can give, the strength that gives the least.
-        gain = (-self.mixed + math.sqrt(max(inside, 0.0))) / self.detail
-        return min(max(gain, least), most)
+            return 0.0
+        inside = self.mixed**2 - self.detail * (self.image - wanted)
+        return (-self.mixed + math.sqrt(max(inside, 0.0))) / self.detail
 
 
-def match_texture(pixels: Pixels, wanted: float, *, least: float, most: float) -> float:
+def match_texture(
+    pixels: Pixels, wanted: float, *, least: float, most: float, soft: bool = False
+) -> float:
     """Change the strength of an image's fine detail, in place, so that its texture richness is `wanted`.
 
     Args:
@@ -64,50 +69,76 @@ def match_texture(pixels: Pixels, wanted: float, *, least: float, most: float) -
         wanted: Variance of the Laplacian in squared 8-bit levels.
         least: Smallest factor on the detail.
         most: Largest factor on the detail.
+        soft: From halfway to `most` on, factors come nearer to it without reaching it, so that more asked always gives more.
 
     Returns:
-        The factor that was applied.
+        The factor that was applied to strong detail.
     """
     if min(pixels.shape[:2]) < 2:
         return 1.0
-    gain = detail_statistics(pixels).gain_for(wanted, least=least, most=most)
-    if gain != 1.0:
-        _scale_detail(pixels, gain)
-    return gain
+    statistics = detail_statistics(pixels, core=CORE)
+    # Weakening takes the weak detail, too.
+    core = CORE if statistics.image < wanted else 0.0
+    if core == 0.0:
+        statistics = detail_statistics(pixels, core=core)
+    added = max(statistics.added_for(wanted), least - 1.0)
+    added = _softly_below(added, most - 1.0) if soft else min(added, most - 1.0)
+    if added != 0.0:
+        _add_detail(pixels, added, core=core)
+    return 1.0 + added
 
 
-def detail_statistics(pixels: Pixels) -> DetailStatistics:
+def detail_statistics(pixels: Pixels, *, core: float) -> DetailStatistics:
     """See `DetailStatistics`; of an image as for `match_texture`."""
     sums = torch.zeros(5, dtype=torch.float64)
     height, width = int(pixels.shape[0]), int(pixels.shape[1])
     for top in range(0, height, STRIP):
         bottom = min(top + STRIP, height)
         light = 255.0 * luma(_window(pixels, top, bottom, halo=_HALO))
-        smooth = _blurred(light)
-        inner = light[..., DETAIL_RADIUS:-DETAIL_RADIUS, DETAIL_RADIUS:-DETAIL_RADIUS]
-        first, second = (_laplacian(plane).double() for plane in (smooth, inner - smooth))
+        planes = (_inner(light), _detail(light, core=core))
+        first, second = (_laplacian(plane).double() for plane in planes)
         terms = (first, second, first * first, first * second, second * second)
         sums += torch.stack([term.sum() for term in terms])
     mean_first, mean_second, *squares = (sums / (height * width)).tolist()
     return DetailStatistics(
-        smooth=squares[0] - mean_first * mean_first,
+        image=squares[0] - mean_first * mean_first,
         mixed=squares[1] - mean_first * mean_second,
         detail=squares[2] - mean_second * mean_second,
     )
 
 
-def _scale_detail(pixels: Pixels, gain: float) -> None:
+def _softly_below(value: float, limit: float) -> float:
+    """The value up to half the limit, then ever nearer to the limit; rising everywhere, with a continuous slope."""
+    half = limit / 2.0
+    over = value - half
+    return value if over <= 0.0 else half + half * over / (half + over)
+
+
+def _add_detail(pixels: Pixels, added: float, *, core: float) -> None:
     height = int(pixels.shape[0])
     bits = 8 * pixels.dtype.itemsize
     above = pixels[:0].copy()
     for top in range(0, height, STRIP):
         bottom = min(top + STRIP, height)
         strip = _window(pixels, top, bottom, halo=DETAIL_RADIUS, above=above)
-        above = pixels[max(bottom - DETAIL_RADIUS, 0) : bottom].copy()
-        smooth = _blurred(strip)
-        inner = strip[..., DETAIL_RADIUS:-DETAIL_RADIUS, DETAIL_RADIUS:-DETAIL_RADIUS]
-        scaled = torch.lerp(smooth, inner, gain)[0, : pixels.shape[2]]
-        pixels[top:bottom] = quantize(scaled.permute(1, 2, 0).numpy(), bits)
+        kept = np.concatenate([above, pixels[top:bottom]])[-DETAIL_RADIUS:]
+        detail = _detail(255.0 * luma(strip), core=core) / 255.0
+        changed = (_inner(strip) + added * detail)[0, : pixels.shape[2]]
+        pixels[top:bottom] = quantize(changed.permute(1, 2, 0).numpy(), bits)
+        above = kept
+
+
+def _detail(light: Tensor, *, core: float) -> Tensor:
+    """Fine detail (1, 1, h - 2 * radius, w - 2 * radius) of a luma (1, 1, h, w) in 8-bit levels, the weak part of it weakened."""
+    detail = _inner(light) - _blurred(light)
+    if core == 0.0:
+        return detail
+    squares = detail * detail
+    return detail * squares / (squares + core * core)
+
+
+def _inner(planes: Tensor) -> Tensor:
+    return planes[..., DETAIL_RADIUS:-DETAIL_RADIUS, DETAIL_RADIUS:-DETAIL_RADIUS]
 
 
 def _window(
@@ -143,14 +174,12 @@ def _around(before: int, after: int, length: int, halo: int) -> Tensor:
 
 
 def _blurred(planes: Tensor) -> Tensor:
-    """(N, C, h - 2 * radius, w - 2 * radius) of (N, C, h, w)."""
+    """(N, 1, h - 2 * radius, w - 2 * radius) of (N, 1, h, w)."""
     places = torch.arange(-DETAIL_RADIUS, DETAIL_RADIUS + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (places / DETAIL_SIGMA) ** 2)
     kernel = kernel / kernel.sum()
-    channels = planes.shape[1]
     row, column = kernel.view(1, 1, 1, -1), kernel.view(1, 1, -1, 1)
-    across = F.conv2d(planes, row.expand(channels, -1, -1, -1), groups=channels)
-    return F.conv2d(across, column.expand(channels, -1, -1, -1), groups=channels)
+    return F.conv2d(F.conv2d(planes, row), column)
 
 
 def _laplacian(planes: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -29,9 +30,11 @@ PROBE_SIDE = 384
 """Side in pixels of the windows from which automatic texture is predicted."""
 PROBE_COUNT = 3
 """Such windows along each axis, at most."""
-AUTO_GAIN = 0.5
-"""Fine detail is amplified by at most 1 and this times the enlargement to reach a predicted texture: what is enlarged lacks more
-of it, and loses less by it (`benchmarks/peers.py`)."""
+AUTO_GAIN = 0.75
+"""Fine detail is amplified by at most 1 and this times the root of the enlargement to reach a predicted texture: what is enlarged
+lacks more of it, and loses less by it (`benchmarks/peers.py`)."""
+AUTO_SHARE = 0.5
+"""Of a predicted texture that is aimed at: predictions are often off by a factor of 2, and detail that is there needs no more."""
 
 
 @dataclass
@@ -157,8 +160,9 @@ class Engine:
         least, most = 1.0 / control.texture_gain, control.texture_gain
         if control.texture == "auto":
             scale = pixels.shape[0] / image.height
-            least, most = 1.0, min(most, 1.0 + AUTO_GAIN * max(scale, 1.0))
-        return match_texture(pixels, texture, least=least, most=most)
+            most = min(most, 1.0 + AUTO_GAIN * math.sqrt(max(scale, 1.0)))
+            return match_texture(pixels, AUTO_SHARE * texture, least=1.0, most=most)
+        return match_texture(pixels, texture, least=least, most=most, soft=True)
 
     def _parity(self, image: ImageData, size: tuple[int, int], request: Request) -> Pixels:
         """The reference's whole-canvas tiling; needs memory for the whole image in float."""

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from hypir_cli.backbones.base import PromptEmbeds
-from hypir_cli.backbones.controls import Controls
+from hypir_cli.backbones.controls import ControlEmbedding, Controls
 from hypir_cli.backbones.tiny import TinyBackbone, load_tokenizer
 from hypir_cli.backbones.tiny_text import TinyTextConfig, TinyTextEncoder
 from hypir_cli.backbones.tiny_unet import TinyUNet, TinyUNetConfig
@@ -110,6 +110,23 @@ def test_a_new_control_embedding_changes_nothing_and_a_trained_one_does(
     assert torch.equal(restore(small, images, controls=controls), before)
     torch.nn.init.normal_(embedding.out.weight, std=0.5)
     assert not torch.allclose(restore(small, images, controls=controls), before, atol=1e-4)
+
+
+def test_a_model_can_be_made_to_ignore_the_texture_and_nothing_else() -> None:
+    embedding = ControlEmbedding(8)
+    torch.nn.init.normal_(embedding.out.weight)
+    generativity = torch.tensor([0.2])
+
+    def vector(texture: float | None) -> torch.Tensor:
+        given = None if texture is None else torch.tensor([texture])
+        return embedding(Controls(texture=given, generativity=generativity), batch=1)
+
+    untold = vector(None)
+    assert not torch.equal(vector(900.0), untold)
+    embedding.ignore_texture()
+    assert torch.equal(vector(900.0), untold)
+    assert torch.equal(vector(None), untold)
+    assert not torch.equal(embedding(Controls(), batch=1), untold)
 
 
 def test_saving_and_loading_gives_the_same_image(small: TinyBackbone, tmp_path: Path) -> None:

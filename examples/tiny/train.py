@@ -4,7 +4,7 @@
 
 Stages, each a run of the project's own training loop in OUT_DIR/<stage>: the autoencoder (`vae`) and the diffusion prior
 (`prior`) by `run_stage.py`, the encoder by `hypir train-encoder`, the adapters by `hypir train-gan` (`fidelity`,
-`adversarial`, `polish`, `detail`). The same command goes on where the last one stopped. What is done is kept; OUT_DIR/weights is
+`adversarial`, `polish`). The same command goes on where the last one stopped. What is done is kept; OUT_DIR/weights is
 the result, a folder for `hypir restore --backbone tiny --base OUT_DIR/weights`.
 """
 
@@ -33,7 +33,7 @@ from hypir_cli.lora import read_lora
 from hypir_cli.texture import TexturePredictor
 
 RECIPE = Path(__file__).parent / "recipe"
-STAGES = ("vae", "prior", "encoder", "fidelity", "adversarial", "polish", "detail")
+STAGES = ("vae", "prior", "encoder", "fidelity", "adversarial", "polish")
 ADAPTER_STAGES = STAGES[3:]
 RESULTS = {
     "vae": "network.safetensors",
@@ -42,7 +42,6 @@ RESULTS = {
     "fidelity": "ema.safetensors",
     "adversarial": "ema.safetensors",
     "polish": "ema.safetensors",
-    "detail": "ema.safetensors",
 }
 
 
@@ -53,7 +52,6 @@ def main() -> None:
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--validation", type=Path, help="photographs that are only looked at")
     parser.add_argument("--captions", type=Path, help="CSV with a column `label` or `caption`")
-    parser.add_argument("--teacher", type=Path, help="realesrgan-x4plus.bin, if not a package's")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--squares", type=int, default=2400, help="squares to pack")
@@ -148,8 +146,6 @@ def write_settings(stage: str, arguments: argparse.Namespace) -> Path:
     if stage in ADAPTER_STAGES[1:]:
         before = ADAPTER_STAGES[ADAPTER_STAGES.index(stage) - 1]
         places["lora"] = {"start": str(out_dir / before / RESULTS[before])}
-    if stage == "detail" and arguments.teacher is not None:
-        places["teacher"] = {"weights": str(arguments.teacher)}
     path = out_dir / f"{stage}.yaml"
     path.write_text(yaml.safe_dump(merged(values, places)), encoding="utf-8")
     return path
@@ -180,6 +176,9 @@ def assemble(out_dir: Path) -> TinyBackbone:
             state = read_lora(path)
             apply_lora(backbone, state)
             backbone.texture_predictor = TexturePredictor.from_tensors(state.predictor)
+            assert backbone.control_embedding is not None
+            # So small a model answers a high texture with hatching; `hypir restore` meets it by the strength of fine detail.
+            backbone.control_embedding.ignore_texture()
             break
     return backbone
 

@@ -56,6 +56,11 @@ class ControlEmbedding(nn.Module):
         vector: Tensor = self.out(nn.functional.silu(self.hidden(features.to(weight.dtype))))
         return vector.float()
 
+    @torch.no_grad()
+    def ignore_texture(self) -> None:
+        """Make every texture the same to the model as none given."""
+        self.hidden.weight[:, : 2 * self.num_frequencies + 2] = 0.0
+
     def _features(self, value: Tensor) -> Tensor:
         given = value.isfinite()
         value = value.where(given, torch.zeros_like(value))
