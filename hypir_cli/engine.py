@@ -30,7 +30,7 @@ PROBE_SIDE = 384
 """Side in pixels of the windows from which automatic texture is predicted."""
 PROBE_COUNT = 3
 """Such windows along each axis, at most."""
-AUTO_GAIN = 0.75
+AUTO_GAIN = 0.5
 """Fine detail is amplified by at most 1 and this times the root of the enlargement to reach a predicted texture: what is enlarged
 lacks more of it, and loses less by it (`benchmarks/peers.py`)."""
 AUTO_SHARE = 0.5
