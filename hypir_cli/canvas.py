@@ -18,7 +18,7 @@ from hypir_cli.images.data import Pixels
 from hypir_cli.resample import Resampler, Span
 from hypir_cli.tiling import reflect_indices
 
-STRIP = 256
+STRIP = 64
 """Rows that are colour-fixed and rounded at a time."""
 
 

@@ -13,6 +13,7 @@ Source: texture richness is the statistic of HYPIR (arXiv:2507.20590), section 3
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +32,8 @@ DETAIL_RADIUS = 5
 """Pixels from the middle to the end of that blur's kernel."""
 CORE = 2.0
 """Detail of this many 8-bit levels is amplified half as much as strong detail."""
-STRIP = 256
-"""Rows at a time."""
+STRIP_PIXELS = 2**18
+"""Pixels at a time, in whole rows: memory does not grow with the width."""
 _HALO = DETAIL_RADIUS + 1
 
 
@@ -92,18 +93,17 @@ def detail_statistics(pixels: Pixels, *, core: float) -> DetailStatistics:
     """See `DetailStatistics`; of an image as for `match_texture`."""
     sums = torch.zeros(5, dtype=torch.float64)
     height, width = int(pixels.shape[0]), int(pixels.shape[1])
-    for top in range(0, height, STRIP):
-        bottom = min(top + STRIP, height)
+    for top, bottom in _strips(height, width):
         light = 255.0 * luma(_window(pixels, top, bottom, halo=_HALO))
-        planes = (_inner(light), _detail(light, core=core))
-        first, second = (_laplacian(plane).double() for plane in planes)
-        terms = (first, second, first * first, first * second, second * second)
-        sums += torch.stack([term.sum() for term in terms])
-    mean_first, mean_second, *squares = (sums / (height * width)).tolist()
+        first = _laplacian(_inner(light)).double().flatten()
+        second = _laplacian(_detail(light, core=core)).double().flatten()
+        squares = [first.dot(first), first.dot(second), second.dot(second)]
+        sums += torch.stack([first.sum(), second.sum(), *squares])
+    mean_first, mean_second, image, mixed, detail = (sums / (height * width)).tolist()
     return DetailStatistics(
-        image=squares[0] - mean_first * mean_first,
-        mixed=squares[1] - mean_first * mean_second,
-        detail=squares[2] - mean_second * mean_second,
+        image=image - mean_first * mean_first,
+        mixed=mixed - mean_first * mean_second,
+        detail=detail - mean_second * mean_second,
     )
 
 
@@ -118,14 +118,19 @@ def _add_detail(pixels: Pixels, added: float, *, core: float) -> None:
     height = int(pixels.shape[0])
     bits = 8 * pixels.dtype.itemsize
     above = pixels[:0].copy()
-    for top in range(0, height, STRIP):
-        bottom = min(top + STRIP, height)
+    for top, bottom in _strips(height, int(pixels.shape[1])):
         strip = _window(pixels, top, bottom, halo=DETAIL_RADIUS, above=above)
         kept = np.concatenate([above, pixels[top:bottom]])[-DETAIL_RADIUS:]
         detail = _detail(255.0 * luma(strip), core=core) / 255.0
         changed = (_inner(strip) + added * detail)[0, : pixels.shape[2]]
         pixels[top:bottom] = quantize(changed.permute(1, 2, 0).numpy(), bits)
         above = kept
+
+
+def _strips(height: int, width: int) -> Iterator[tuple[int, int]]:
+    rows = max(STRIP_PIXELS // width, 1)
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
 
 
 def _detail(light: Tensor, *, core: float) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from hypir_cli.backbones.base import Backbone
-from hypir_cli.canvas import Source, make_sink
+from hypir_cli.canvas import STRIP, Source, make_sink
 from hypir_cli.errors import DeviceError
 from hypir_cli.images.data import Pixels
 from hypir_cli.tile_pass import Request, StageTimes, TilePass
@@ -144,7 +144,8 @@ class Restorer:
         for rows, done in tiles.bands(batch=limits.batch):
             with times.measure("other"):
                 if rows.shape[1]:
-                    sink.push(rows)
+                    for strip in rows.split(STRIP, dim=1):
+                        sink.push(strip)
                 elif on_progress is not None:
                     on_progress(done, plan.count)
         with times.measure("other"):

@@ -58,7 +58,7 @@ def test_the_quadratic_is_that_of_the_statistic() -> None:
 def test_strips_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = picture(height=97), picture(height=97)
     first = match_texture(whole, 3000.0, least=0.1, most=10.0)
-    monkeypatch.setattr(detail, "STRIP", 7)
+    monkeypatch.setattr(detail, "STRIP_PIXELS", 7 * 70)
     second = match_texture(cut, 3000.0, least=0.1, most=10.0)
     assert first == pytest.approx(second, rel=1e-6)
     assert np.abs(whole.astype(int) - cut.astype(int)).max() <= 1
