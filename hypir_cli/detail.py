@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from hypir_cli.color import luma
 from hypir_cli.images import quantize, to_float
 from hypir_cli.images.data import Pixels
+from hypir_cli.texture import laplacian
 from hypir_cli.tiling import reflect_indices
 
 DETAIL_SIGMA = 1.2
@@ -95,8 +96,8 @@ def detail_statistics(pixels: Pixels, *, core: float) -> DetailStatistics:
     height, width = int(pixels.shape[0]), int(pixels.shape[1])
     for top, bottom in _strips(height, width):
         light = 255.0 * luma(_window(pixels, top, bottom, halo=_HALO))
-        first = _laplacian(_inner(light)).double().flatten()
-        second = _laplacian(_detail(light, core=core)).double().flatten()
+        first = laplacian(_inner(light)).double().flatten()
+        second = laplacian(_detail(light, core=core)).double().flatten()
         squares = [first.dot(first), first.dot(second), second.dot(second)]
         sums += torch.stack([first.sum(), second.sum(), *squares])
     mean_first, mean_second, image, mixed, detail = (sums / (height * width)).tolist()
@@ -185,10 +186,3 @@ def _blurred(planes: Tensor) -> Tensor:
     kernel = kernel / kernel.sum()
     row, column = kernel.view(1, 1, 1, -1), kernel.view(1, 1, -1, 1)
     return F.conv2d(F.conv2d(planes, row), column)
-
-
-def _laplacian(planes: Tensor) -> Tensor:
-    """(N, C, h - 2, w - 2) of (N, C, h, w)."""
-    middle = planes[..., 1:-1, 1:-1]
-    around = planes[..., :-2, 1:-1] + planes[..., 2:, 1:-1]
-    return around + planes[..., 1:-1, :-2] + planes[..., 1:-1, 2:] - 4.0 * middle

@@ -45,8 +45,14 @@ def laplacian_of(images: Tensor) -> Tensor:
     """Laplacian of the luma in 8-bit levels without rounding, (B, H - 2, W - 2), of RGB images (B, 3, H, W) around 0..1."""
     weights = images.new_tensor(LUMA, dtype=torch.float32).reshape(1, 3, 1, 1)
     luma = 255.0 * (images.float() * weights).sum(1)
-    around = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
-    return around - 4.0 * luma[:, 1:-1, 1:-1]
+    return laplacian(luma)
+
+
+def laplacian(planes: Tensor) -> Tensor:
+    """Sum of the four neighbours minus four times the centre, (..., H - 2, W - 2) of (..., H, W)."""
+    around = planes[..., :-2, 1:-1] + planes[..., 2:, 1:-1]
+    around = around + planes[..., 1:-1, :-2] + planes[..., 1:-1, 2:]
+    return around - 4.0 * planes[..., 1:-1, 1:-1]
 
 
 class TexturePredictor(nn.Module):
