@@ -144,7 +144,7 @@ class Restorer:
         for rows, done in tiles.bands(batch=limits.batch):
             with times.measure("other"):
                 if rows.shape[1]:
-                    for strip in rows.split(STRIP, dim=1):
+                    for strip in torch.split(rows, STRIP, dim=1):
                         sink.push(strip)
                 elif on_progress is not None:
                     on_progress(done, plan.count)
