@@ -17,12 +17,12 @@ import pytest
 import torch
 from PIL import Image
 
-from hypir_cli.caption_batch import caption_folder, quick_restore
-from hypir_cli.checkpoint import CheckpointInfo, read_info
+from hypir_cli.caption.run import caption_folder, quick_restore
 from hypir_cli.config.caption import CaptionConfig, CaptionerConfig
 from hypir_cli.config.restore import ModelConfig, RestoreConfig
-from hypir_cli.lora import save_lora
-from hypir_cli.prompt_table import read_prompts
+from hypir_cli.folder.prompt_table import read_prompts
+from hypir_cli.models.checkpoint import CheckpointInfo, read_info
+from hypir_cli.models.lora import save_lora
 from tests.builders import BUILDERS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

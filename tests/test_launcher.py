@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hypir_cli import runtime
 from hypir_cli.config.launcher import Launch, detect_launch
 from hypir_cli.errors import ConfigError
+from hypir_cli.models import device as runtime
 
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 

@@ -13,7 +13,7 @@ from hypir_cli.cli.options import Assignments, ConfigFile, build, given, option
 from hypir_cli.config.caption import CaptionConfig
 
 if TYPE_CHECKING:
-    from hypir_cli.caption_folder import CaptionSummary
+    from hypir_cli.caption.images import CaptionSummary
 
 _MODEL = "Captioner"
 _SERVER = "Endpoint (--captioner openai)"
@@ -116,7 +116,7 @@ def caption(
 
 
 def _run(inputs: list[str], settings: CaptionConfig, *, api_key: str | None) -> CaptionSummary:
-    from hypir_cli.caption_batch import caption_folder
+    from hypir_cli.caption.run import caption_folder
 
     with _progress() as progress:
         task = progress.add_task("captioning", total=None)

@@ -207,9 +207,9 @@ def _run(
     from hypir_cli.cli.progress import FolderProgress, console_logging
 
     console_logging()
-    from hypir_cli.allocator import keep_freed_memory
-    from hypir_cli.batch import restore_folder
     from hypir_cli.folder import Shard, parse_shard
+    from hypir_cli.models.allocator import keep_freed_memory
+    from hypir_cli.restore.folder import restore_folder
 
     keep_freed_memory()
     launch = detect_launch(os.environ) if shard is None else Launch()
