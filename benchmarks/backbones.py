@@ -27,12 +27,12 @@ from peak_memory import PeakMemory
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from hypir_cli.backbones.base import Backbone
-from hypir_cli.backbones.memory import memory_table
-from hypir_cli.backbones.placement import quantizable_layers, quantize
-from hypir_cli.lora import add_fresh_lora, target_modules, trainable_parameters
-from hypir_cli.restorer import Restorer, native_limits
-from hypir_cli.tile_pass import Request
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.lora import add_fresh_lora, target_modules, trainable_parameters
+from hypir_cli.models.memory import memory_table
+from hypir_cli.models.placement import quantizable_layers, quantize
+from hypir_cli.restore.restorer import Restorer, native_limits
+from hypir_cli.restore.tile_pass import Request
 
 RANKS = (16, 64, 256)
 GIB = 2**30

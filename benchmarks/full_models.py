@@ -29,13 +29,13 @@ from transformers import (
     T5EncoderModel,
 )
 
-from hypir_cli.backbones.base import Backbone, PromptEmbeds
-from hypir_cli.backbones.flux import FluxBackbone
-from hypir_cli.backbones.flux2 import Flux2Backbone
-from hypir_cli.backbones.presets import backbone_preset
-from hypir_cli.backbones.sd2 import SD2Backbone
-from hypir_cli.backbones.sd3 import Sd3Backbone, Sd35Backbone
-from hypir_cli.backbones.sdxl import SdxlBackbone
+from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.models.backbones.flux import FluxBackbone
+from hypir_cli.models.backbones.flux2 import Flux2Backbone
+from hypir_cli.models.backbones.sd2 import SD2Backbone
+from hypir_cli.models.backbones.sd3 import Sd3Backbone, Sd35Backbone
+from hypir_cli.models.backbones.sdxl import SdxlBackbone
+from hypir_cli.models.presets import backbone_preset
 
 _SCHEDULE = {
     "beta_schedule": "scaled_linear",

@@ -13,9 +13,9 @@ import torch
 from peers_sets import PhotoSet, as_tensor
 from PIL import Image
 
-from hypir_cli.allocator import keep_freed_memory
-from hypir_cli.batch import restore_folder
 from hypir_cli.config.restore import ModelConfig, OutputConfig, RestoreConfig, SizeConfig
+from hypir_cli.models.allocator import keep_freed_memory
+from hypir_cli.restore.folder import restore_folder
 
 Restore = Callable[[Image.Image], Image.Image]
 """One picture, restored at the arm's scale."""

@@ -14,10 +14,10 @@ from peers_arms import Report, restore_config
 from peers_sets import PhotoSet, as_tensor, cut, read_pixels
 
 from hypir_cli.config.restore import ControlConfig
-from hypir_cli.engine import Engine, predict_texture
 from hypir_cli.images import ImageData
-from hypir_cli.metrics.fidelity import psnr
-from hypir_cli.texture import texture_richness
+from hypir_cli.pixels.metrics.fidelity import psnr
+from hypir_cli.pixels.texture import texture_richness
+from hypir_cli.restore.engine import Engine, predict_texture
 
 TEXTURES = (150.0, 500.0, 1500.0, 3000.0)
 """Values of --texture that the result's texture has to follow."""

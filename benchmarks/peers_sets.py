@@ -17,8 +17,8 @@ from PIL import Image
 from hypir_cli.config.degradation import DegradationConfig, preset_values
 from hypir_cli.config.schema import resolve
 from hypir_cli.images import READABLE_SUFFIXES
-from hypir_cli.train.degrade import degrade_folder
-from hypir_cli.train.photos import read_photo
+from hypir_cli.train.data.photos import read_photo
+from hypir_cli.train.degradation.folder import degrade_folder
 
 SEED = 0
 """Seed of the degradation."""

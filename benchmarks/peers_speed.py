@@ -115,9 +115,9 @@ def _work(name: str, weights: Path | None) -> None:
 def _ours(weights: Path | None) -> Callable[[], object]:
     from peers_arms import restore_config
 
-    from hypir_cli.allocator import keep_freed_memory
-    from hypir_cli.engine import Engine
     from hypir_cli.images import ImageData
+    from hypir_cli.models.allocator import keep_freed_memory
+    from hypir_cli.restore.engine import Engine
 
     keep_freed_memory()
     engine = Engine.load(restore_config(scale=1, weights=weights))

@@ -28,14 +28,14 @@ import torch
 from full_models import build_full, random_prompt
 from torch.utils.flop_counter import FlopCounterMode
 
-from hypir_cli.allocator import keep_freed_memory
-from hypir_cli.backbones.base import Backbone, PromptEmbeds
-from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.checkpoint import CheckpointInfo
-from hypir_cli.lora import LoraState, add_fresh_lora, lora_state_dict, merge_lora
-from hypir_cli.parity import restore_parity
-from hypir_cli.restorer import Restorer, native_limits
-from hypir_cli.tile_pass import Request, StageTimes
+from hypir_cli.models.allocator import keep_freed_memory
+from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.lora import LoraState, add_fresh_lora, lora_state_dict, merge_lora
+from hypir_cli.restore.parity import restore_parity
+from hypir_cli.restore.restorer import Restorer, native_limits
+from hypir_cli.restore.tile_pass import Request, StageTimes
 
 ARMS = ("default", "parity", "reference")
 RANK = 256

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.restorer import Restorer, TileLimits, native_limits
-from hypir_cli.tile_pass import Request
-from hypir_cli.tiling import AxisPlan
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.pixels.tiling import AxisPlan
+from hypir_cli.restore.restorer import Restorer, TileLimits, native_limits
+from hypir_cli.restore.tile_pass import Request
 
 
 def main() -> None:

@@ -22,13 +22,13 @@ from typing import Any
 import torch
 from peak_memory import PeakMemory
 
-from hypir_cli.backbones.registry import load_backbone
 from hypir_cli.config.train import TrainGanConfig, train_config
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.perceptual.distances import PerceptualDistance, build_perceptual
 from hypir_cli.train.adversarial import discriminator_step, generator_step, real_images
-from hypir_cli.train.feed import Feed
+from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.gan import GanStage
 from hypir_cli.train.generator import generate
-from hypir_cli.train.perceptual import PerceptualDistance, build_perceptual
 from hypir_cli.train.runs import build_gan_stage
 from hypir_cli.train.runtime import Runtime, open_runtime
 from hypir_cli.train.step import initial_state, make_optimizers, update

@@ -22,20 +22,20 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import ConvNextConfig, ConvNextModel
 
-from hypir_cli.backbones.base import Backbone, PromptEmbeds
-from hypir_cli.backbones.prompt_cache import PromptCache
-from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.config.train import TrainGanConfig, train_config
-from hypir_cli.lora import add_fresh_lora
-from hypir_cli.train import vgg
-from hypir_cli.train.discriminator import Discriminator
+from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.lora import add_fresh_lora
+from hypir_cli.models.perceptual import vgg
+from hypir_cli.models.perceptual.distances import FeatureDistance
+from hypir_cli.models.perceptual.trunks import StagedTrunk
+from hypir_cli.models.prompt_cache import PromptCache
+from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.gan import GanStage
 from hypir_cli.train.generator import GanModels
-from hypir_cli.train.keys import SampleKey
-from hypir_cli.train.perceptual import FeatureDistance
+from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs
-from hypir_cli.train.trunks import StagedTrunk
 
 CARDS = (24, 48, 80)
 _GIB = 2**30

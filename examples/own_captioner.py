@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from hypir_cli.caption_folder import caption_images, open_store
+from hypir_cli.caption.images import caption_images, open_store
 from hypir_cli.folder.scan import find_images
 
 

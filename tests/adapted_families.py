@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.backbones.base import Backbone
-from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.checkpoint import CheckpointInfo
-from hypir_cli.lora import add_fresh_lora, lora_state_dict, save_lora
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.lora import add_fresh_lora, lora_state_dict, save_lora
 from tests.builders import BUILDERS
 from tests.tiny_families import LATENT_CHANNELS
 

@@ -9,12 +9,12 @@ import torch
 from diffusers import DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from hypir_cli.backbones.base import Backbone
-from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.backbones.tiny import TinyBackbone
-from hypir_cli.backbones.tiny_text import TinyTextConfig, TinyTextEncoder
-from hypir_cli.backbones.tiny_unet import TinyUNet, TinyUNetConfig
-from hypir_cli.backbones.tiny_vae import TinyVAE, TinyVAEConfig
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
+from hypir_cli.models.backbones.tiny.text import TinyTextConfig, TinyTextEncoder
+from hypir_cli.models.backbones.tiny.unet import TinyUNet, TinyUNetConfig
+from hypir_cli.models.backbones.tiny.vae import TinyVAE, TinyVAEConfig
 from tests.tiny_families import (
     LATENT_CHANNELS,
     WIDTH,

@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hypir_cli.backbones.sd2 import SD2Backbone
-from hypir_cli.backbones.weights import apply_lora
-from hypir_cli.lora import read_lora
+from hypir_cli.models.backbones.sd2 import SD2Backbone
+from hypir_cli.models.lora import read_lora
+from hypir_cli.models.weights import apply_lora
 
 ROOT = Path(__file__).parent / "data" / "golden"
 MODEL = ROOT / "model"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.backbones.base import Backbone, BackboneTraits, PromptEmbeds
-from hypir_cli.backbones.controls import Controls
+from hypir_cli.models.backbones.base import Backbone, BackboneTraits, PromptEmbeds
+from hypir_cli.models.backbones.controls import Controls
 
 FACTOR = 4
 

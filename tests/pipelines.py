@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.backbones.base import Backbone
-from hypir_cli.lora import LoraState, add_fresh_lora, lora_state_dict
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.lora import LoraState, add_fresh_lora, lora_state_dict
 
 
 class CapturedError(Exception):
@@ -67,7 +67,7 @@ def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def lora_state(tensors: dict[str, Tensor], *, backbone: str, rank: int = 2) -> LoraState:
     """Adapters as `read_lora` gives them."""
-    from hypir_cli.checkpoint import CheckpointInfo
+    from hypir_cli.models.checkpoint import CheckpointInfo
 
     modules = {key.rsplit(".lora_", 1)[0] for key in tensors}
     return LoraState(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hypir_cli.train.realesrgan import RealEsrgan
+from hypir_cli.train.networks.realesrgan import RealEsrgan
 
 
 def write_ncnn(network: nn.Module, path: Path) -> Path:

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from hypir_cli import allocator
+from hypir_cli.models import allocator
 
 PROGRAM = """
 import ctypes, resource, sys
-from hypir_cli.allocator import keep_freed_memory
+from hypir_cli.models.allocator import keep_freed_memory
 took_effect = sys.argv[1] == "keep" and keep_freed_memory()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

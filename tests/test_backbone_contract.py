@@ -6,13 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hypir_cli.backbones.controls import Controls
-from hypir_cli.backbones.encoder import load_encoder
-from hypir_cli.backbones.registry import backbone_names
-from hypir_cli.backbones.weights import apply_lora
-from hypir_cli.checkpoint import CheckpointInfo, save_tensors
 from hypir_cli.errors import BackboneError, CheckpointError
-from hypir_cli.lora import (
+from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.backbones.registry import backbone_names
+from hypir_cli.models.checkpoint import CheckpointInfo, save_tensors
+from hypir_cli.models.encoder import load_encoder
+from hypir_cli.models.lora import (
     add_fresh_lora,
     lora_state_dict,
     read_lora,
@@ -20,6 +19,7 @@ from hypir_cli.lora import (
     target_modules,
     trainable_parameters,
 )
+from hypir_cli.models.weights import apply_lora
 from tests.builders import BUILDERS, load_built
 
 RANK = 2

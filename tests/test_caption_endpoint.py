@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hypir_cli.captioners.base import CaptionInput
-from hypir_cli.captioners.endpoint import EndpointCaptioner
-from hypir_cli.captioners.throttle import RateLimit, pause
+from hypir_cli.caption.models.base import CaptionInput
+from hypir_cli.caption.models.endpoint import EndpointCaptioner
+from hypir_cli.caption.models.throttle import RateLimit, pause
 from hypir_cli.config.caption import CaptionerConfig, EndpointConfig
 from hypir_cli.config.schema import resolve, to_yaml
 from hypir_cli.errors import BackboneError, ConfigError, HypirError, InputError

@@ -18,18 +18,19 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from hypir_cli.caption_folder import (
+from hypir_cli.caption.images import (
     SidecarStore,
     caption_images,
     load_for_captioning,
     open_store,
 )
-from hypir_cli.captioners.base import CaptionInput, FixedCaptioner, Outcome
-from hypir_cli.captioners.sidecar import SidecarCaptioner, find_sidecar, read_sidecar
+from hypir_cli.caption.models.base import CaptionInput, FixedCaptioner, Outcome
+from hypir_cli.caption.models.sidecar import SidecarCaptioner
 from hypir_cli.cli.app import app
 from hypir_cli.errors import BackboneError, HypirError, InputError
+from hypir_cli.folder.prompt_table import PromptTable, read_prompts
 from hypir_cli.folder.scan import find_images
-from hypir_cli.prompt_table import PromptTable, read_prompts
+from hypir_cli.folder.sidecar import find_sidecar, read_sidecar
 
 
 @dataclass
@@ -220,7 +221,7 @@ def test_a_killed_run_leaves_rows_that_the_next_one_takes_up(photos: Path) -> No
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from hypir_cli.caption_folder import caption_images, open_store\n"
+        "from hypir_cli.caption.images import caption_images, open_store\n"
         "from hypir_cli.folder.scan import find_images\n"
         "class Slow:\n"
         "    def caption(self, inputs):\n"

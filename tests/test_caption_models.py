@@ -11,9 +11,9 @@ import transformers
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from hypir_cli.captioners.base import CaptionInput
-from hypir_cli.captioners.local import BlipCaptioner, ChatCaptioner
-from hypir_cli.captioners.registry import build_captioner
+from hypir_cli.caption.models.base import CaptionInput
+from hypir_cli.caption.models.local import BlipCaptioner, ChatCaptioner
+from hypir_cli.caption.models.registry import build_captioner
 from hypir_cli.config.caption import CaptionerConfig
 from hypir_cli.errors import BackboneError, DeviceError
 

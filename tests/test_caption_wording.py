@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hypir_cli.captioners.wording import to_prompt, without_quality_words
+from hypir_cli.caption.models.wording import to_prompt, without_quality_words
 
 
 @pytest.mark.parametrize(

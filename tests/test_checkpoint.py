@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hypir_cli import checkpoint
-from hypir_cli.checkpoint import (
+from hypir_cli.errors import CheckpointError
+from hypir_cli.models import checkpoint
+from hypir_cli.models.checkpoint import (
     CheckpointInfo,
     load_tensors,
     read_header,
@@ -19,7 +20,6 @@ from hypir_cli.checkpoint import (
     require_tensors,
     save_tensors,
 )
-from hypir_cli.errors import CheckpointError
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b.c": torch.ones(4, dtype=torch.bfloat16)}
 INFO = CheckpointInfo(

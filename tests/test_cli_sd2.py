@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from hypir_cli.backbones import prompt_cache
 from hypir_cli.cli.app import app
+from hypir_cli.models import prompt_cache
 from tests.golden import PROMPT
 from tests.golden import ROOT as GOLDEN
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hypir_cli.color import (
+from hypir_cli.pixels.color import (
     COLOR_HALO,
     ChannelMoments,
     ColorFix,

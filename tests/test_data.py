@@ -12,10 +12,10 @@ from PIL import Image
 
 from hypir_cli.config.data import DataConfig
 from hypir_cli.errors import ConfigError, InputError
-from hypir_cli.train.data import Batch, TrainingLoader, make_loader
-from hypir_cli.train.order import EpochOrder
-from hypir_cli.train.photos import read_photo
-from hypir_cli.train.samples import Sample, TrainingSet
+from hypir_cli.train.data.dataset import Batch, TrainingLoader, make_loader
+from hypir_cli.train.data.order import EpochOrder
+from hypir_cli.train.data.photos import read_photo
+from hypir_cli.train.data.samples import Sample, TrainingSet
 
 
 @pytest.fixture

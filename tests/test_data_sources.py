@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypir_cli.captioners.sidecar import find_sidecar, read_sidecar
 from hypir_cli.errors import ConfigError, InputError
-from hypir_cli.train.photos import PhotoCache, read_photo
-from hypir_cli.train.sources import Blob, Item, find_items, read_prompt
+from hypir_cli.folder.sidecar import find_sidecar, read_sidecar
+from hypir_cli.train.data.photos import PhotoCache, read_photo
+from hypir_cli.train.data.sources import Blob, Item, find_items, read_prompt
 
 
 def image_bytes(level: int = 100, *, kind: str = "PNG", size: tuple[int, int] = (24, 20)) -> bytes:

@@ -16,8 +16,8 @@ from hypir_cli.cli.app import app
 from hypir_cli.config.degradation import DegradationConfig, degradation_config
 from hypir_cli.config.schema import resolve
 from hypir_cli.errors import InputError
-from hypir_cli.train.degrade import degrade_folder, output_names
-from hypir_cli.train.photos import read_photo
+from hypir_cli.train.data.photos import read_photo
+from hypir_cli.train.degradation.folder import degrade_folder, output_names
 
 runner = CliRunner()
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from hypir_cli import detail
 from hypir_cli.config.restore import ControlConfig, RestoreConfig
-from hypir_cli.detail import DetailStatistics, detail_statistics, match_texture
-from hypir_cli.engine import Engine
 from hypir_cli.images import read_image
 from hypir_cli.images.data import Pixels
-from hypir_cli.texture import texture_richness
+from hypir_cli.pixels import detail
+from hypir_cli.pixels.detail import DetailStatistics, detail_statistics, match_texture
+from hypir_cli.pixels.texture import texture_richness
+from hypir_cli.restore.engine import Engine
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "coffee.jpg"
 

@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 from transformers import ConvNextConfig, ConvNextModel
 
 from hypir_cli.errors import BackboneError, ConfigError
-from hypir_cli.train import trunks
-from hypir_cli.train.discriminator import Discriminator, DiscriminatorHeads
+from hypir_cli.models.perceptual import trunks
+from hypir_cli.models.perceptual.trunks import TrunkFeatures, build_trunk
+from hypir_cli.train.networks.discriminator import Discriminator, DiscriminatorHeads
 from hypir_cli.train.runs import train_gan
-from hypir_cli.train.trunks import TrunkFeatures, build_trunk
 from tests.training import gan_config
 
 GOLDEN = load_file(Path(__file__).parent / "data" / "train" / "disc_head.safetensors")

@@ -81,7 +81,7 @@ def test_paired_differences_are_far_tighter_than_the_methods_themselves(sets):
 
 
 def test_figures_are_those_of_the_metric_on_each_pair(sets):
-    from hypir_cli.metrics.fidelity import psnr
+    from hypir_cli.pixels.metrics.fidelity import psnr
 
     found = measured({"soft": sets.soft}, config("psnr"), gt=sets.gt)
     for key in NAMES:

@@ -8,11 +8,11 @@ from typing import Any
 import diffusers
 import pytest
 
-from hypir_cli.backbones.weights import apply_lora
-from hypir_cli.checkpoint import read_info
 from hypir_cli.config.export import ExportConfig
 from hypir_cli.export.run import export_lora
-from hypir_cli.lora import read_lora
+from hypir_cli.models.checkpoint import read_info
+from hypir_cli.models.lora import read_lora
+from hypir_cli.models.weights import apply_lora
 from tests.adapted_families import FAMILIES, RANK, Family, assert_same, make_family
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES, indirect=True)

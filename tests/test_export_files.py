@@ -14,9 +14,6 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from hypir_cli.backbones.controls import ControlEmbedding
-from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.checkpoint import CheckpointInfo, read_info, save_tensors
 from hypir_cli.cli.app import app
 from hypir_cli.config.export import ExportConfig
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
@@ -24,8 +21,11 @@ from hypir_cli.errors import CheckpointError, ConfigError, HypirError
 from hypir_cli.export.reduce import reduce_rank, summarize
 from hypir_cli.export.run import export_lora
 from hypir_cli.export.source import find_checkpoint
-from hypir_cli.lora import merge_lora, read_lora, save_lora
-from hypir_cli.model import load_model
+from hypir_cli.models.backbones.controls import ControlEmbedding
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.checkpoint import CheckpointInfo, read_info, save_tensors
+from hypir_cli.models.load import load_model
+from hypir_cli.models.lora import merge_lora, read_lora, save_lora
 from tests.adapted_families import RANK, Family, assert_same, make_family
 
 RELEASE = Path(__file__).parent / "data" / "golden" / "lora.pth"

@@ -12,13 +12,13 @@ from lycoris.kohya import LycorisNetworkKohya, create_network_from_weights
 from safetensors.torch import load_file
 from torch import nn
 
-from hypir_cli.checkpoint import CheckpointInfo, save_tensors
 from hypir_cli.config.export import ExportConfig
 from hypir_cli.errors import CheckpointError
 from hypir_cli.export.run import export_lora
-from hypir_cli.lora import LoraState, read_lora, save_lora
-from hypir_cli.lora.bind import bind
-from hypir_cli.lora.kohya import fuse, kohya_names, split
+from hypir_cli.models.checkpoint import CheckpointInfo, save_tensors
+from hypir_cli.models.lora import LoraState, read_lora, save_lora
+from hypir_cli.models.lora.bind import bind
+from hypir_cli.models.lora.kohya import fuse, kohya_names, split
 from tests.adapted_families import assert_same, make_family
 
 SDXL = {

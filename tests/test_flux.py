@@ -6,9 +6,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from httpx import Request, Response
 from huggingface_hub.errors import GatedRepoError
 
-from hypir_cli.backbones import hub
-from hypir_cli.backbones.registry import load_backbone
 from hypir_cli.errors import BackboneError
+from hypir_cli.models import hub
+from hypir_cli.models.backbones.registry import load_backbone
 from tests.pipelines import assert_same_inputs, captured, random_lora, with_prefix
 from tests.tiny_families import save_flux
 

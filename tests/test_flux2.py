@@ -4,9 +4,9 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
 
-from hypir_cli.backbones.controls import Controls
-from hypir_cli.backbones.registry import load_backbone
 from hypir_cli.errors import BackboneError
+from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.backbones.registry import load_backbone
 from tests.pipelines import assert_same_inputs, captured, random_lora, with_prefix
 from tests.tiny_families import save_flux2
 
@@ -53,7 +53,7 @@ def test_the_denoiser_gets_what_the_pipeline_gives_it(folder, backbone):
 
 
 def test_the_layers_of_the_published_language_model_are_9_18_and_27():
-    from hypir_cli.backbones.flux2 import TEXT_DEPTHS
+    from hypir_cli.models.backbones.flux2 import TEXT_DEPTHS
 
     assert [int(36 * depth) for depth in TEXT_DEPTHS] == [9, 18, 27]
 

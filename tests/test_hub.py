@@ -8,10 +8,10 @@ from dataclasses import replace
 import huggingface_hub
 import pytest
 
-from hypir_cli.backbones import hub
-from hypir_cli.backbones.layout import component_weights, find_weights, missing_parts
-from hypir_cli.backbones.presets import BackbonePreset, backbone_preset
 from hypir_cli.errors import BackboneError
+from hypir_cli.models import hub
+from hypir_cli.models.layout import component_weights, find_weights, missing_parts
+from hypir_cli.models.presets import BackbonePreset, backbone_preset
 from tests.fake_hub import FakeHub, serving
 
 PRESET = BackbonePreset(

@@ -9,10 +9,10 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from hypir_cli.backbones.registry import backbone_names
-from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.cli.app import app
-from hypir_cli.lora import save_lora
+from hypir_cli.models.backbones.registry import backbone_names
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.lora import save_lora
 
 
 def run(*arguments: object) -> Result:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from hypir_cli.backbones.weights import apply_lora
-from hypir_cli.checkpoint import read_info
-from hypir_cli.lora import lora_state_dict, read_lora
-from hypir_cli.restorer import Restorer, TileLimits
-from hypir_cli.tile_pass import Request
+from hypir_cli.models.checkpoint import read_info
+from hypir_cli.models.lora import lora_state_dict, read_lora
+from hypir_cli.models.weights import apply_lora
+from hypir_cli.restore.restorer import Restorer, TileLimits
+from hypir_cli.restore.tile_pass import Request
 from hypir_cli.train.loop import Observer
 from hypir_cli.train.runs import train_gan
 from tests.builders import BUILDERS, load_built

@@ -11,9 +11,9 @@ from peft import inject_adapter_in_model as inject
 from safetensors.torch import save_file
 from torch import nn
 
-from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.errors import CheckpointError, ConfigError
-from hypir_cli.lora import (
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.lora import (
     add_fresh_lora,
     attach_lora,
     load_lora_state_dict,

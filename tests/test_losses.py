@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from hypir_cli.texture import smooth_richness, texture_richness
-from hypir_cli.train.losses import (
+from hypir_cli.pixels.texture import smooth_richness, texture_richness
+from hypir_cli.train.networks.losses import (
     discriminator_loss,
     generator_loss,
     grid_loss,

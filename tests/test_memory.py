@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hypir_cli.backbones.memory import COUNTS, estimate_tile_bytes, memory_row, memory_table
-from hypir_cli.backbones.placement import quantizable_layers, quantize
-from hypir_cli.backbones.presets import backbone_preset
-from hypir_cli.backbones.registry import backbone_names, load_backbone
 from hypir_cli.errors import ConfigError
+from hypir_cli.models.backbones.registry import backbone_names, load_backbone
+from hypir_cli.models.memory import COUNTS, estimate_tile_bytes, memory_row, memory_table
+from hypir_cli.models.placement import quantizable_layers, quantize
+from hypir_cli.models.presets import backbone_preset
 from tests.tiny_families import save_flux, save_sdxl
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))

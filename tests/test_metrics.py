@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from skimage import color, data, metrics
 from torch import Tensor
 
-from hypir_cli.metrics.color_shift import ciede2000, color_shift, lab
-from hypir_cli.metrics.fidelity import channels, consistency, psnr, ssim
-from hypir_cli.metrics.niqe import niqe
+from hypir_cli.pixels.metrics.color_shift import ciede2000, color_shift, lab
+from hypir_cli.pixels.metrics.fidelity import channels, consistency, psnr, ssim
+from hypir_cli.pixels.metrics.niqe import niqe
 
 
 def tensor(pixels: NDArray[np.floating]) -> Tensor:

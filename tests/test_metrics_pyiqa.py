@@ -18,10 +18,10 @@ from hypir_cli.config.evaluate import MeasureConfig
 from hypir_cli.errors import HypirError
 from hypir_cli.evaluate import bridge
 from hypir_cli.evaluate.registry import find_metric, load_metric
-from hypir_cli.metrics import niqe as own_niqe
-from hypir_cli.metrics.fidelity import psnr, ssim
-from hypir_cli.train import vgg
-from hypir_cli.train.perceptual import FeatureDistance
+from hypir_cli.models.perceptual import vgg
+from hypir_cli.models.perceptual.distances import FeatureDistance
+from hypir_cli.pixels.metrics import niqe as own_niqe
+from hypir_cli.pixels.metrics.fidelity import psnr, ssim
 
 CPU = torch.device("cpu")
 

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from hypir_cli import color
-from hypir_cli.parity import (
+from hypir_cli.pixels import color
+from hypir_cli.restore.parity import (
     ParityTiles,
     at_least,
     decode_canvas,

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from hypir_cli.errors import BackboneError
-from hypir_cli.train import vgg
-from hypir_cli.train.perceptual import OFFLINE_KINDS, PerceptualKind, build_perceptual
+from hypir_cli.models.perceptual import vgg
+from hypir_cli.models.perceptual.distances import OFFLINE_KINDS, PerceptualKind, build_perceptual
 
 GENERATOR = torch.Generator().manual_seed(0)
 IMAGES = torch.rand(2, 3, 48, 48, generator=GENERATOR)

@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from hypir_cli.backbones import placement
-from hypir_cli.backbones.devices import is_quantized, module_device
-from hypir_cli.backbones.placement import (
+from hypir_cli.errors import BackboneError, CheckpointError, ConfigError, DeviceError
+from hypir_cli.models import placement
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.execution import is_quantized, module_device
+from hypir_cli.models.lora import add_fresh_lora, merge_lora, trainable_parameters
+from hypir_cli.models.placement import (
     place,
     place_text_encoders,
     quantizable_layers,
@@ -17,9 +20,6 @@ from hypir_cli.backbones.placement import (
     stream_layers,
     take_turns,
 )
-from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.errors import BackboneError, CheckpointError, ConfigError, DeviceError
-from hypir_cli.lora import add_fresh_lora, merge_lora, trainable_parameters
 from tests.pipelines import lora_state, random_lora
 from tests.tiny_families import save_flux, save_flux2, save_sd3, save_sdxl
 

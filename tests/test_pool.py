@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from hypir_cli.errors import ConfigError
-from hypir_cli.train.degrading import RunDegrader
-from hypir_cli.train.feed import Feed
-from hypir_cli.train.keys import SampleKey
-from hypir_cli.train.pool import STREAM, PairPool
+from hypir_cli.train.data.feed import Feed
+from hypir_cli.train.data.keys import SampleKey
+from hypir_cli.train.data.pool import STREAM, PairPool
+from hypir_cli.train.degradation.run import RunDegrader
 from hypir_cli.train.runs import train_encoder
 from hypir_cli.train.runtime import open_runtime
 from hypir_cli.train.stage import Pairs

@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from hypir_cli import prediction
-from hypir_cli.backbones.schedule import alphas_cumprod, prediction_kind
 from hypir_cli.errors import BackboneError
+from hypir_cli.models import prediction
+from hypir_cli.models.backbones.schedule import alphas_cumprod, prediction_kind
 from tests import golden
 
 SD2 = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}

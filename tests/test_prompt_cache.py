@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from hypir_cli.backbones import prompt_cache
-from hypir_cli.backbones.base import PromptEmbeds
-from hypir_cli.backbones.prompt_cache import LEAST_BYTES, PromptCache, usual_limit
 from hypir_cli.errors import BackboneError
+from hypir_cli.models import prompt_cache
+from hypir_cli.models.backbones.base import PromptEmbeds
+from hypir_cli.models.prompt_cache import LEAST_BYTES, PromptCache, usual_limit
 from tests.identity import IdentityBackbone
 
 ROW = 4 * (6 + 2)

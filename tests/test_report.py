@@ -14,13 +14,14 @@ from hypir_cli.config.evaluate import EvaluateConfig
 from hypir_cli.errors import ConfigError
 from hypir_cli.evaluate.bootstrap import Interval
 from hypir_cli.evaluate.registry import find_metric
+from hypir_cli.evaluate.report import write_report
+from hypir_cli.evaluate.report.plots import strip_plot
+from hypir_cli.evaluate.report.record import to_record
+from hypir_cli.evaluate.report.tables import difference_verdict, number, to_csv, to_markdown
 from hypir_cli.evaluate.results import Evaluation
 from hypir_cli.evaluate.run import Folders, evaluate
-from hypir_cli.report import ComparisonRow, write_comparison_page, write_report
-from hypir_cli.report.pictures import chosen_placement, relative_address
-from hypir_cli.report.plots import strip_plot
-from hypir_cli.report.record import to_record
-from hypir_cli.report.tables import difference_verdict, number, to_csv, to_markdown
+from hypir_cli.folder.pages import ComparisonRow, write_comparison_page
+from hypir_cli.folder.pages.pictures import chosen_placement, relative_address
 from tests.eval_sets import Sets, make_sets
 
 
@@ -102,7 +103,7 @@ def test_pictures_lie_beside_the_page_or_inside_it_or_nowhere(found, tmp_path):
 def test_large_sets_are_put_beside_the_page(sets, monkeypatch):
     files = sorted(sets.soft.rglob("*.png"))
     assert chosen_placement("auto", files) == "embed"
-    monkeypatch.setattr("hypir_cli.report.pictures.MAX_EMBEDDED_PIXELS", 5000)
+    monkeypatch.setattr("hypir_cli.folder.pages.pictures.MAX_EMBEDDED_PIXELS", 5000)
     assert chosen_placement("auto", files) == "beside"
     assert chosen_placement("embed", files) == "embed"
 

@@ -14,8 +14,9 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from hypir_cli.config.evaluate import EvaluateConfig, StudyConfig
 from hypir_cli.evaluate.pairing import pair
+from hypir_cli.evaluate.report import write_report, write_study
 from hypir_cli.evaluate.run import Folders, evaluate
-from hypir_cli.report import ComparisonRow, write_comparison_page, write_report, write_study
+from hypir_cli.folder.pages import ComparisonRow, write_comparison_page
 from tests.browser import IN_CI, MISSING, chromium, console_errors
 from tests.eval_sets import NAMES, Sets, make_sets
 

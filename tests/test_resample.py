@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hypir_cli.resample import AxisResampler, Resampler, resize
+from hypir_cli.pixels.resample import AxisResampler, Resampler, resize
 
 SIZES = [
     ((17, 23), (68, 92)),

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hypir_cli.errors import DeviceError
-from hypir_cli.restorer import Restorer, TileLimits, native_limits
-from hypir_cli.tile_pass import Request, StageTimes
+from hypir_cli.restore.restorer import Restorer, TileLimits, native_limits
+from hypir_cli.restore.tile_pass import Request, StageTimes
 from tests.identity import IdentityBackbone
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import InputError
-from hypir_cli.run_info import is_run_dir, plot_curves, read_summary, summarize_run
-from hypir_cli.train.monitor import Monitor, read_metrics
+from hypir_cli.info.run import is_run_dir, plot_curves, read_summary, summarize_run
+from hypir_cli.train.monitor import Monitor
 
 
 def _write_run(folder: Path) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hypir_cli import runtime
 from hypir_cli.errors import DeviceError
+from hypir_cli.models import device as runtime
 
 CPU = torch.device("cpu")
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from hypir_cli.backbones.base import PromptEmbeds
-from hypir_cli.backbones.presets import PRESET_DIR, backbone_preset
-from hypir_cli.backbones.registry import backbone_names, load_backbone
-from hypir_cli.backbones.sd2 import SD2Backbone
 from hypir_cli.errors import BackboneError, ConfigError
-from hypir_cli.lora import target_modules
+from hypir_cli.models.backbones.base import PromptEmbeds
+from hypir_cli.models.backbones.registry import backbone_names, load_backbone
+from hypir_cli.models.backbones.sd2 import SD2Backbone
+from hypir_cli.models.lora import target_modules
+from hypir_cli.models.presets import PRESET_DIR, backbone_preset
 from tests import golden
 from tests.builders import save_sd2
 

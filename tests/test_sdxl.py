@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 
-from hypir_cli.backbones.registry import load_backbone
 from hypir_cli.errors import BackboneError
+from hypir_cli.models.backbones.registry import load_backbone
 from tests.pipelines import assert_same_inputs, captured, random_lora, with_prefix
 from tests.tiny_families import save_sdxl
 

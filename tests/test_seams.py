@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.restorer import Restorer, TileLimits
-from hypir_cli.tile_pass import Request
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.restore.restorer import Restorer, TileLimits
+from hypir_cli.restore.tile_pass import Request
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "raccoon.jpg"
 

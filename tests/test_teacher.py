@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hypir_cli.config.adversarial import ControlsConfig
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import BackboneError, CheckpointError, ConfigError
-from hypir_cli.texture import texture_richness
+from hypir_cli.pixels.texture import texture_richness
 from hypir_cli.train.adversarial import generator_step
-from hypir_cli.train.degrading import RunDegrader
+from hypir_cli.train.data.keys import SampleKey
+from hypir_cli.train.degradation.run import RunDegrader
 from hypir_cli.train.generator import drawn_controls, generate, with_scaled_detail
-from hypir_cli.train.keys import SampleKey
-from hypir_cli.train.losses import pixel_loss
-from hypir_cli.train.monitor import read_metrics
-from hypir_cli.train.realesrgan import RealEsrgan, load_realesrgan, read_ncnn
+from hypir_cli.train.networks.losses import pixel_loss
+from hypir_cli.train.networks.realesrgan import RealEsrgan, load_realesrgan, read_ncnn
 from hypir_cli.train.runs import train_gan
 from tests.teachers import write_ncnn, write_teacher
 from tests.training import gan_config, gan_stage, random_pairs

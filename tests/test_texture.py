@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from hypir_cli.texture import TexturePredictor, texture_richness
+from hypir_cli.pixels.texture import TexturePredictor, texture_richness
 
 
 def _pictures(count: int, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

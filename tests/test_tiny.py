@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hypir_cli.backbones.base import PromptEmbeds
-from hypir_cli.backbones.controls import ControlEmbedding, Controls
-from hypir_cli.backbones.tiny import TinyBackbone, load_tokenizer
-from hypir_cli.backbones.tiny_text import TinyTextConfig, TinyTextEncoder
-from hypir_cli.backbones.tiny_unet import TinyUNet, TinyUNetConfig
-from hypir_cli.backbones.tiny_vae import TinyVAE, TinyVAEConfig
 from hypir_cli.errors import BackboneError, CheckpointError
+from hypir_cli.models.backbones.base import PromptEmbeds
+from hypir_cli.models.backbones.controls import ControlEmbedding, Controls
+from hypir_cli.models.backbones.tiny.backbone import TinyBackbone, load_tokenizer
+from hypir_cli.models.backbones.tiny.text import TinyTextConfig, TinyTextEncoder
+from hypir_cli.models.backbones.tiny.unet import TinyUNet, TinyUNetConfig
+from hypir_cli.models.backbones.tiny.vae import TinyVAE, TinyVAEConfig
 
 SHIPPED = Path(str(resources.files("hypir_cli"))) / "weights" / "tiny"
 TIMESTEP = torch.tensor(200)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hypir_cli.backbones.tiny import TinyBackbone
-from hypir_cli.checkpoint import load_tensors
-from hypir_cli.train.monitor import read_metrics
+from hypir_cli.config.run_dir import read_metrics
+from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
+from hypir_cli.models.checkpoint import load_tensors
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "tiny"
 SMALL = (

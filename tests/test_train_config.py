@@ -6,17 +6,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from hypir_cli.backbones.registry import backbone_names
 from hypir_cli.cli.app import app
 from hypir_cli.config import schema
+from hypir_cli.config.schedule import ScheduleConfig
 from hypir_cli.config.train import (
     PRESETS,
     TrainEncoderConfig,
     TrainGanConfig,
     train_config,
 )
-from hypir_cli.config.upkeep import ScheduleConfig
 from hypir_cli.errors import ConfigError
+from hypir_cli.models.backbones.registry import backbone_names
 
 
 def test_every_backbone_has_a_preset() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hypir_cli.backbones.encoder import load_encoder
-from hypir_cli.checkpoint import read_info
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import CheckpointError
+from hypir_cli.models.checkpoint import read_info
+from hypir_cli.models.encoder import load_encoder
 from hypir_cli.train.encoder import EncoderStage
-from hypir_cli.train.monitor import read_metrics
 from hypir_cli.train.runs import train_encoder, train_gan
 from hypir_cli.train.runtime import open_runtime
 from tests.builders import BUILDERS, load_built

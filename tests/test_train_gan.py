@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from hypir_cli.checkpoint import read_info
 from hypir_cli.config.adversarial import ControlsConfig
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError, InputError
-from hypir_cli.lora import read_lora
-from hypir_cli.texture import texture_richness
+from hypir_cli.models.checkpoint import read_info
+from hypir_cli.models.lora import read_lora
+from hypir_cli.models.perceptual.distances import TrunkDistance, build_perceptual
+from hypir_cli.pixels.texture import texture_richness
 from hypir_cli.train.adversarial import discriminator_step, generator_step, real_images
 from hypir_cli.train.generator import drawn_controls, generate
-from hypir_cli.train.monitor import read_metrics
-from hypir_cli.train.perceptual import TrunkDistance, build_perceptual
 from hypir_cli.train.runs import train_gan
 from hypir_cli.train.step import initial_state, make_optimizers, update
 from tests.builders import BUILDERS

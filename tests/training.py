@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hypir_cli.backbones.base import Backbone
 from hypir_cli.config.train import TrainEncoderConfig, TrainGanConfig, train_config
-from hypir_cli.train.feed import Feed
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.train.data.feed import Feed
+from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.gan import GanStage
-from hypir_cli.train.keys import SampleKey
 from hypir_cli.train.runs import build_gan_stage
 from hypir_cli.train.runtime import open_runtime
 from hypir_cli.train.stage import Pairs

@@ -18,11 +18,11 @@ from run_stage import run
 from torch.utils.flop_counter import FlopCounterMode
 from train import RECIPE, RESULTS, merged, shards_of
 
-from hypir_cli.backbones.tiny import TinyBackbone
-from hypir_cli.backbones.tiny_unet import TinyUNetConfig
-from hypir_cli.checkpoint import load_tensors
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.config.schema import load_yaml
-from hypir_cli.train.monitor import read_metrics
+from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
+from hypir_cli.models.backbones.tiny.unet import TinyUNetConfig
+from hypir_cli.models.checkpoint import load_tensors
 
 SIDE = 512
 SIZES = {

@@ -10,11 +10,11 @@ import torch
 from text_parts import learn_tokenizer, new_text_encoder
 from torch.nn import functional
 
-from hypir_cli.backbones.tiny import TinyBackbone
-from hypir_cli.backbones.tiny_unet import TinyUNet, TinyUNetConfig
-from hypir_cli.backbones.tiny_vae import TinyVAE, TinyVAEConfig
 from hypir_cli.config.data import DataConfig
-from hypir_cli.train.samples import TrainingSet
+from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
+from hypir_cli.models.backbones.tiny.unet import TinyUNet, TinyUNetConfig
+from hypir_cli.models.backbones.tiny.vae import TinyVAE, TinyVAEConfig
+from hypir_cli.train.data.samples import TrainingSet
 
 VAE = TinyVAEConfig(encoder_hidden=128, encoder_blocks=6, balanced_encoder=True)
 UNET = TinyUNetConfig(channels=(96, 160, 256))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from hypir_cli.texture import texture_richness
+from hypir_cli.pixels.texture import texture_richness
 
 SIDE = 192
 """Side of a square in pixels."""

@@ -13,16 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.backbones.base import PromptEmbeds
-from hypir_cli.backbones.controls import Controls
-from hypir_cli.backbones.tiny import TinyBackbone
-from hypir_cli.backbones.tiny_vae import TinyVAE
-from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.config.train import RunConfig
-from hypir_cli.texture import texture_richness
+from hypir_cli.models.backbones.base import PromptEmbeds
+from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
+from hypir_cli.models.backbones.tiny.vae import TinyVAE
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.pixels.texture import texture_richness
 from hypir_cli.train import draws
 from hypir_cli.train.ema import Ema
-from hypir_cli.train.losses import log_pixel_loss
+from hypir_cli.train.networks.losses import log_pixel_loss
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
 from hypir_cli.train.state import load_fitting

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from prior_stages import PriorConfig, PriorStage, VaeConfig, VaeStage
 
-from hypir_cli.backbones.tiny import TinyBackbone
 from hypir_cli.cli.training import TrainingProgress
 from hypir_cli.config.schema import load_yaml, parse_assignments
 from hypir_cli.config.train import train_config
+from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
 from hypir_cli.train.loop import run_training
 from hypir_cli.train.report import Observer, RunOutcome
 from hypir_cli.train.runtime import open_runtime

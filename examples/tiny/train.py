@@ -24,13 +24,13 @@ from pack import pack
 from prior_stages import put_into
 from run_stage import INTERRUPTED
 
-from hypir_cli.backbones.encoder import load_encoder
-from hypir_cli.backbones.tiny import TinyBackbone
-from hypir_cli.backbones.weights import apply_lora
-from hypir_cli.checkpoint import load_tensors
 from hypir_cli.config.schema import load_yaml
-from hypir_cli.lora import read_lora
-from hypir_cli.texture import TexturePredictor
+from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
+from hypir_cli.models.checkpoint import load_tensors
+from hypir_cli.models.encoder import load_encoder
+from hypir_cli.models.lora import read_lora
+from hypir_cli.models.weights import apply_lora
+from hypir_cli.pixels.texture import TexturePredictor
 
 RECIPE = Path(__file__).parent / "recipe"
 STAGES = ("vae", "prior", "encoder", "fidelity", "adversarial", "polish")

@@ -55,7 +55,7 @@ def degrade(
 def _run(
     source: Path, target: Path, settings: DegradationConfig, *, preset: str, seed: int
 ) -> None:
-    from hypir_cli.train.degrade import RECORD_NAME, degrade_folder
+    from hypir_cli.train.degradation.folder import RECORD_NAME, degrade_folder
 
     def report(name: str, failure: str) -> None:
         if failure:

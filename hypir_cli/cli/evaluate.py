@@ -184,8 +184,8 @@ def _reports(items: list[str], name: str) -> dict[str, Path]:
 
 
 def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path]) -> None:
+    from hypir_cli.evaluate.report import check_report_path, write_report, write_study
     from hypir_cli.evaluate.run import evaluate as measure
-    from hypir_cli.report import check_report_path, write_report, write_study
 
     for path in reports:
         check_report_path(path)
@@ -208,7 +208,7 @@ def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path]) -> 
 
 def _print(found: Evaluation) -> None:
     """Metrics as rows: terminals are narrow, and methods are few."""
-    from hypir_cli.report.tables import cell, conditions, heading, speed_cells
+    from hypir_cli.evaluate.report.tables import cell, conditions, heading, speed_cells
 
     table = Table()
     table.add_column("metric")
@@ -238,7 +238,7 @@ def _summarise(files: list[Path], key: Path | None, settings: EvaluateConfig) ->
 
 
 def _print_ratings(summary: RatingSummary) -> None:
-    from hypir_cli.report.tables import interval_text, number
+    from hypir_cli.evaluate.report.tables import interval_text, number
 
     table = Table(title=f"{summary.num_raters} raters, 0 to 10")
     for head in ("method", "mean rating", "pairs won", "ratings"):

@@ -13,7 +13,7 @@ from rich.table import Table
 from hypir_cli.cli import console
 
 if TYPE_CHECKING:
-    from hypir_cli.backbones.memory import MemoryRow
+    from hypir_cli.models.memory import MemoryRow
 
 
 def info(
@@ -34,7 +34,7 @@ def info(
     if path is not None and path.is_dir():
         _run_info(path)
     elif path is not None:
-        from hypir_cli.inspection import file_facts
+        from hypir_cli.info.inspection import file_facts
 
         _print_facts({"file": str(path), **file_facts(path)}, as_json=as_json)
     elif backbone is not None:
@@ -53,8 +53,8 @@ def fetch(
     ] = None,
 ) -> None:
     """Download everything a backbone needs, so that later runs work offline."""
-    from hypir_cli.backbones.hub import fetch as fetch_backbone
-    from hypir_cli.backbones.presets import backbone_preset
+    from hypir_cli.models.hub import fetch as fetch_backbone
+    from hypir_cli.models.presets import backbone_preset
 
     licence = " ".join(backbone_preset(backbone).licence.split())
     if licence:
@@ -64,7 +64,7 @@ def fetch(
 
 
 def _machine_info(*, as_json: bool) -> None:
-    from hypir_cli.inspection import backbone_status, system_facts
+    from hypir_cli.info.inspection import backbone_status, system_facts
 
     facts, statuses = system_facts(), backbone_status()
     if as_json:
@@ -85,11 +85,11 @@ def _machine_info(*, as_json: bool) -> None:
 
 
 def _backbone_info(name: str, *, as_json: bool) -> None:
-    from hypir_cli.backbones.presets import backbone_preset
-    from hypir_cli.inspection import backbone_status
+    from hypir_cli.info.inspection import backbone_status
+    from hypir_cli.models.presets import backbone_preset
 
     backbone_preset(name)
-    from hypir_cli.backbones.memory import memory_table
+    from hypir_cli.models.memory import memory_table
 
     status = next(status for status in backbone_status() if status.name == name)
     rows = memory_table(name)
@@ -114,7 +114,7 @@ def _memory_table(rows: list[MemoryRow]) -> Table:
 
 
 def _run_info(path: Path) -> None:
-    from hypir_cli.run_info import summarize_run
+    from hypir_cli.info.run import summarize_run
 
     _print_facts(summarize_run(path), as_json=False)
 

@@ -19,8 +19,8 @@ from rich.progress import (
 from hypir_cli.cli import console
 
 if TYPE_CHECKING:
-    from hypir_cli.engine import Engine
     from hypir_cli.folder import Event
+    from hypir_cli.restore.engine import Engine
 
 
 class FolderProgress:

@@ -123,7 +123,7 @@ class TrainingProgress:
 
     def __enter__(self) -> TrainingProgress:
         # Broken files are reported through the observer, once.
-        logging.getLogger("hypir_cli.train.data").setLevel(logging.ERROR)
+        logging.getLogger("hypir_cli.train.data.dataset").setLevel(logging.ERROR)
         return self
 
     def __exit__(

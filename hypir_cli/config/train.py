@@ -20,8 +20,7 @@ from hypir_cli.config.adversarial import (
 from hypir_cli.config.data import DataConfig
 from hypir_cli.config.degradation import PRESETS as DEGRADATION_PRESETS
 from hypir_cli.config.degradation import DegradationConfig, preset_values
-from hypir_cli.config.schema import Layer, flatten, load_yaml, resolve
-from hypir_cli.config.upkeep import (
+from hypir_cli.config.schedule import (
     CheckpointConfig,
     EmaConfig,
     LoggingConfig,
@@ -29,6 +28,7 @@ from hypir_cli.config.upkeep import (
     ScheduleConfig,
     ValidationConfig,
 )
+from hypir_cli.config.schema import Layer, flatten, load_yaml, resolve
 from hypir_cli.errors import ConfigError
 
 PRESETS = ("tiny", "sd2", "sdxl", "sd3", "sd35", "flux", "flux2")

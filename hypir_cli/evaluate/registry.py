@@ -19,11 +19,11 @@ from hypir_cli import __version__
 from hypir_cli.config.evaluate import MeasureConfig
 from hypir_cli.errors import ConfigError, HypirError
 from hypir_cli.evaluate import bridge
-from hypir_cli.metrics.color_shift import color_shift
-from hypir_cli.metrics.fidelity import consistency, psnr, ssim
-from hypir_cli.metrics.niqe import niqe
-from hypir_cli.texture import texture_richness
-from hypir_cli.train.perceptual import build_perceptual
+from hypir_cli.models.perceptual.distances import build_perceptual
+from hypir_cli.pixels.metrics.color_shift import color_shift
+from hypir_cli.pixels.metrics.fidelity import consistency, psnr, ssim
+from hypir_cli.pixels.metrics.niqe import niqe
+from hypir_cli.pixels.texture import texture_richness
 
 Better = Literal["higher", "lower", "one"]
 Needs = Literal["", "gt", "lq"]

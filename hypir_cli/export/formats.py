@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hypir_cli.checkpoint import CheckpointInfo, save_tensors
 from hypir_cli.errors import CheckpointError
 from hypir_cli.images import atomic_file
-from hypir_cli.lora import LoraState
-from hypir_cli.lora.kohya import FAMILIES, FLAT_PREFIX, fuse, kohya_names
+from hypir_cli.models.checkpoint import CheckpointInfo, save_tensors
+from hypir_cli.models.lora import LoraState
+from hypir_cli.models.lora.kohya import FAMILIES, FLAT_PREFIX, fuse, kohya_names
 
 DIFFUSERS_PREFIXES = {
     "sd2": "unet.",

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from hypir_cli.backbones.hub import find_base
-from hypir_cli.backbones.presets import backbone_preset
-from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.checkpoint import FOLDER_INFO, grant_usual_mode, info_to_json
 from hypir_cli.config.export import ExportConfig
 from hypir_cli.errors import CheckpointError
 from hypir_cli.export.formats import DIFFUSERS_PREFIXES, Export
-from hypir_cli.lora import merge_lora
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.checkpoint import FOLDER_INFO, grant_usual_mode, info_to_json
+from hypir_cli.models.hub import find_base
+from hypir_cli.models.lora import merge_lora
+from hypir_cli.models.presets import backbone_preset
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

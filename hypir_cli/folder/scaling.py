@@ -26,7 +26,7 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     # torch takes seconds to load, and a run whose images need no scaling here, or a dry run, does without it.
     import torch
 
-    from hypir_cli.resample import Resampler
+    from hypir_cli.pixels.resample import Resampler
 
     resampler = Resampler((pixels.shape[0], pixels.shape[1]), size, antialias=True)
     result = np.empty((height, width, pixels.shape[2]), dtype=pixels.dtype)

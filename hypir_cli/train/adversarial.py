@@ -8,23 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hypir_cli.backbones.base import Backbone
-from hypir_cli.backbones.controls import Controls
 from hypir_cli.config.train import TrainGanConfig
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.perceptual.distances import TrunkDistance
+from hypir_cli.models.perceptual.trunks import TrunkFeatures
 from hypir_cli.train.degradation import usm_sharpen
-from hypir_cli.train.discriminator import Discriminator, mean_logit
 from hypir_cli.train.generator import GanModels
-from hypir_cli.train.losses import (
+from hypir_cli.train.networks.discriminator import Discriminator, mean_logit
+from hypir_cli.train.networks.losses import (
     discriminator_loss,
     generator_loss,
     grid_loss,
     image_loss,
     texture_loss,
 )
-from hypir_cli.train.perceptual import TrunkDistance
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs
-from hypir_cli.train.trunks import TrunkFeatures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hypir_cli.train.keys import SampleKey
+from hypir_cli.train.data.keys import SampleKey
 
 
 def uniform(keys: Sequence[SampleKey], purpose: str) -> Tensor:

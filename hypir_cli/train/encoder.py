@@ -12,13 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.backbones.base import Backbone
-from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.config.train import TrainEncoderConfig
 from hypir_cli.errors import CheckpointError
-from hypir_cli.metrics.fidelity import psnr
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.pixels.metrics.fidelity import psnr
 from hypir_cli.train.ema import Ema, exchanged
-from hypir_cli.train.losses import image_loss
+from hypir_cli.train.networks.losses import image_loss
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
 from hypir_cli.train.state import load_fitting

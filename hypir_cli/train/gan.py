@@ -12,29 +12,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hypir_cli.backbones.controls import Controls
-from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.config.train import TrainGanConfig
-from hypir_cli.lora import (
+from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.lora import (
     CONTROL_PREFIX,
     PREDICTOR_PREFIX,
     load_lora_state_dict,
     lora_state_dict,
     trainable_parameters,
 )
+from hypir_cli.models.perceptual.trunks import TrunkFeatures
 from hypir_cli.train.adversarial import (
     GeneratorOutcome,
     discriminator_step,
     generator_step,
     real_images,
 )
-from hypir_cli.train.discriminator import Discriminator
 from hypir_cli.train.ema import Ema
 from hypir_cli.train.generator import GanModels, finish, generate, with_scaled_detail
+from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
 from hypir_cli.train.state import load_fitting, split_prefix
-from hypir_cli.train.trunks import TrunkFeatures
 
 LORA_FILE, EMA_FILE, HEADS_FILE = "lora.safetensors", "ema.safetensors", "discriminator.safetensors"
 

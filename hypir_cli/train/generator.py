@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hypir_cli.backbones.base import Backbone
-from hypir_cli.backbones.controls import Controls
-from hypir_cli.backbones.prompt_cache import PromptCache
 from hypir_cli.config.adversarial import ControlsConfig
 from hypir_cli.config.train import TrainGanConfig
-from hypir_cli.prediction import mix_noise
-from hypir_cli.texture import TexturePredictor, texture_richness
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.perceptual.distances import PerceptualDistance
+from hypir_cli.models.prediction import mix_noise
+from hypir_cli.models.prompt_cache import PromptCache
+from hypir_cli.pixels.texture import TexturePredictor, texture_richness
 from hypir_cli.train import draws
 from hypir_cli.train.degradation.filtering import filter2d
 from hypir_cli.train.degradation.kernels import gaussian_family_kernel
-from hypir_cli.train.discriminator import Discriminator
-from hypir_cli.train.perceptual import PerceptualDistance
+from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.stage import Pairs, Teacher
 
 _DETAIL_SIGMA = 1.5

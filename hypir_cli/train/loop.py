@@ -12,7 +12,7 @@ import torch
 from hypir_cli.config.schema import to_yaml
 from hypir_cli.config.train import RunConfig
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError, InputError
-from hypir_cli.train.feed import Feed
+from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.interrupts import stop_requests
 from hypir_cli.train.monitor import Monitor
 from hypir_cli.train.report import Observer, RunOutcome, StepReport, Window

@@ -6,28 +6,32 @@ from dataclasses import replace
 
 import torch
 
-from hypir_cli.backbones.base import Backbone
-from hypir_cli.backbones.encoder import load_encoder
-from hypir_cli.backbones.placement import place, place_text_encoders, quantize
-from hypir_cli.backbones.prompt_cache import PromptCache, usual_limit
-from hypir_cli.backbones.registry import load_backbone
-from hypir_cli.checkpoint import CheckpointInfo
 from hypir_cli.config.train import RunConfig, TrainEncoderConfig, TrainGanConfig
 from hypir_cli.errors import CheckpointError
-from hypir_cli.lora import add_fresh_lora, attach_lora, read_lora
-from hypir_cli.texture import TexturePredictor
-from hypir_cli.train.discriminator import Discriminator
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.encoder import load_encoder
+from hypir_cli.models.lora import add_fresh_lora, attach_lora, read_lora
+from hypir_cli.models.perceptual.distances import (
+    PerceptualDistance,
+    TrunkDistance,
+    build_perceptual,
+)
+from hypir_cli.models.perceptual.trunks import EFFICIENTNET, build_trunk
+from hypir_cli.models.placement import place, place_text_encoders, quantize
+from hypir_cli.models.prompt_cache import PromptCache, usual_limit
+from hypir_cli.pixels.texture import TexturePredictor
+from hypir_cli.train.data.prompts import distinct_prompts
 from hypir_cli.train.encoder import EncoderStage
 from hypir_cli.train.gan import GanStage
 from hypir_cli.train.generator import GanModels, timesteps
 from hypir_cli.train.loop import find_checkpoint, run_training
-from hypir_cli.train.perceptual import PerceptualDistance, TrunkDistance, build_perceptual
-from hypir_cli.train.prompts import distinct_prompts
-from hypir_cli.train.realesrgan import load_realesrgan
+from hypir_cli.train.networks.discriminator import Discriminator
+from hypir_cli.train.networks.realesrgan import load_realesrgan
 from hypir_cli.train.report import Observer, RunOutcome
 from hypir_cli.train.runtime import Runtime, open_runtime
 from hypir_cli.train.stage import Teacher
-from hypir_cli.train.trunks import EFFICIENTNET, build_trunk
 from hypir_cli.train.validation import Validation
 
 _PROMPTS_AT_ONCE = 16

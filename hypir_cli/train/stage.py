@@ -11,9 +11,9 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from hypir_cli.checkpoint import CheckpointInfo
+from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.ema import Ema
-from hypir_cli.train.keys import SampleKey
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hypir_cli.checkpoint import grant_usual_mode, load_tensors, save_tensors
 from hypir_cli.errors import CheckpointError
+from hypir_cli.models.checkpoint import grant_usual_mode, load_tensors, save_tensors
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Stage
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch.optim import AdamW, Optimizer
 
+from hypir_cli.config.schedule import OptimConfig
 from hypir_cli.config.train import RunConfig
-from hypir_cli.config.upkeep import OptimConfig
-from hypir_cli.train.feed import Feed
+from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Stage
 from hypir_cli.train.state import RunState

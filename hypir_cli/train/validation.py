@@ -11,12 +11,12 @@ from torch import Tensor
 
 from hypir_cli.config.data import DataConfig
 from hypir_cli.config.train import RunConfig
-from hypir_cli.metrics.fidelity import psnr, ssim
-from hypir_cli.train.degrading import RunDegrader
+from hypir_cli.models.perceptual.distances import PerceptualDistance, build_perceptual
+from hypir_cli.pixels.metrics.fidelity import psnr, ssim
+from hypir_cli.train.data.samples import TrainingSet
+from hypir_cli.train.degradation.run import RunDegrader
 from hypir_cli.train.monitor import sample_grid
-from hypir_cli.train.perceptual import PerceptualDistance, build_perceptual
 from hypir_cli.train.runtime import Runtime
-from hypir_cli.train.samples import TrainingSet
 from hypir_cli.train.stage import Pairs, Stage
 
 SEED_OFFSET = 1

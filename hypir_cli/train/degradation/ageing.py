@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hypir_cli.color import luma
+from hypir_cli.pixels.color import luma
 from hypir_cli.train.degradation.filtering import blurred_deviation, gaussian_blur
 from hypir_cli.train.degradation.parameters import AgeingParameters, MarkParameters
 

@@ -21,6 +21,7 @@ from hypir_cli.config.degradation import (
     ResizeConfig,
     SecondOrderConfig,
 )
+from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.degradation.filtering import ResizeMode
 from hypir_cli.train.degradation.kernels import KernelKind
 from hypir_cli.train.degradation.parameters import (
@@ -33,7 +34,6 @@ from hypir_cli.train.degradation.parameters import (
     ResizeParameters,
     RoundParameters,
 )
-from hypir_cli.train.keys import SampleKey
 
 _MAX_SEED = 2**63 - 1
 _RESIZE_MODES: tuple[ResizeMode, ...] = get_args(ResizeMode)

@@ -1,0 +1,55 @@
+"""Write an evaluation in the format its file name asks for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from hypir_cli.errors import ConfigError
+from hypir_cli.evaluate.report.html import write_html
+from hypir_cli.evaluate.report.record import to_record
+from hypir_cli.evaluate.report.tables import to_csv, to_markdown
+from hypir_cli.evaluate.results import Evaluation
+from hypir_cli.images import atomic_file
+
+REPORT_SUFFIXES = (".json", ".csv", ".md", ".html")
+"""Formats a report may have."""
+
+
+def check_report_path(path: Path) -> None:
+    """Refuse a report name of unknown format before any work is spent.
+
+    Raises:
+        ConfigError: Another suffix.
+    """
+    if path.suffix.lower() not in REPORT_SUFFIXES:
+        raise ConfigError(
+            f"a report ends in {', '.join(REPORT_SUFFIXES)}, got {path.name!r}.",
+            hint=f"e.g. --report {path.stem or 'report'}.html",
+        )
+
+
+def write_report(
+    path: Path,
+    evaluation: Evaluation,
+    *,
+    images: Literal["auto", "embed", "beside", "none"] = "auto",
+) -> None:
+    """Write the report atomically; the suffix chooses JSON, CSV, Markdown or HTML.
+
+    Raises:
+        ConfigError: Another suffix.
+        InputError: The place cannot be written.
+    """
+    check_report_path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".html":
+        write_html(path, evaluation, images=images)
+        return
+    if suffix == ".json":
+        text = json.dumps(to_record(evaluation), indent=2, ensure_ascii=False) + "\n"
+    else:
+        text = to_csv(evaluation) if suffix == ".csv" else to_markdown(evaluation)
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8", errors="surrogateescape"))

@@ -1,0 +1,64 @@
+"""A page that compares each input of a restore run with its result by a slider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypir_cli.folder.pages.page import browser_html, write_page
+from hypir_cli.folder.pages.pictures import Pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRow:
+    """One image before and after."""
+
+    name: str
+    """What the page calls it."""
+    before: Path
+    """The input."""
+    after: tuple[Path, ...]
+    """The results, one per sample."""
+
+
+def write_comparison_page(
+    path: Path, rows: Sequence[ComparisonRow], *, title: str = "Before and after"
+) -> None:
+    """Write a page with a before/after slider for every row.
+
+    Pictures are shown from where they are, by relative paths, so page and folders must be moved together; formats that
+    browsers do not show (TIFF) are copied as PNG into a folder beside the page.
+
+    Args:
+        path: The HTML file.
+        rows: At least one image.
+        title: Heading of the page.
+
+    Raises:
+        ValueError: No rows.
+        InputError: A picture cannot be read or the page not written.
+    """
+    if not rows:
+        raise ValueError("a comparison page needs at least one row")
+    pictures = Pictures(path, "beside")
+    write_page(
+        path,
+        title=title,
+        lead=f'<p class="soft">{len(rows)} image{"s" if len(rows) > 1 else ""}</p>',
+        body=browser_html(),
+        data={"columns": [], "images": [_image(row, pictures) for row in rows]},
+        scripts=("view.js", "browser.js"),
+    )
+
+
+def _image(row: ComparisonRow, pictures: Pictures) -> dict[str, object]:
+    labels = [f"Restored {number}" for number in range(1, len(row.after) + 1)]
+    if len(row.after) == 1:
+        labels = ["Restored"]
+    versions = [{"label": "Input", "src": pictures.refer(row.before)}]
+    versions += [
+        {"label": label, "src": pictures.refer(after)}
+        for label, after in zip(labels, row.after, strict=True)
+    ]
+    return {"name": row.name, "versions": versions}

@@ -1,0 +1,130 @@
+"""What `hypir info` tells: this machine, the backbones and their weights, or what a file is."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import torch
+
+from hypir_cli import __version__
+from hypir_cli.errors import CheckpointError
+from hypir_cli.models.backbones.registry import EMBEDDED, backbone_names
+from hypir_cli.models.checkpoint import load_tensors, read_info
+from hypir_cli.models.device import free_memory
+from hypir_cli.models.hub import cached_base, cached_lora
+from hypir_cli.models.lora import LoraState, read_lora
+from hypir_cli.models.presets import backbone_preset
+
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "pillow")
+"""Packages whose versions matter for results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneStatus:
+    """One backbone on this machine."""
+
+    name: str
+    """Registry name."""
+    base: str
+    """Hub id of its base weights, or how they come."""
+    base_path: str
+    """Where the base weights are; empty when not there."""
+    lora: str
+    """Hub file of its public restoration LoRA; empty when there is none."""
+    lora_path: str
+    """Where the LoRA is; empty when not there."""
+    licence: str
+    """What its licences allow."""
+
+
+def system_facts() -> dict[str, str]:
+    """Versions, devices and memory, for people."""
+    memory = psutil.virtual_memory()
+    facts = {
+        "hypir": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+        "cpu": f"{psutil.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "memory": f"{memory.total / 2**30:.1f} GB, "
+        f"{free_memory(torch.device('cpu')) / 2**30:.1f} GB free",
+    }
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        facts[f"cuda:{index}"] = f"{properties.name}, {properties.total_memory / 2**30:.1f} GB"
+    if torch.backends.mps.is_available():
+        facts["mps"] = "available"
+    return facts
+
+
+def backbone_status() -> list[BackboneStatus]:
+    """Every backbone and where its weights are; asks no network."""
+    return [_status(name) for name in backbone_names()]
+
+
+def file_facts(path: Path) -> dict[str, str]:
+    """What a weights file is, for people.
+
+    Raises:
+        CheckpointError: It cannot be read or is none.
+    """
+    info = read_info(path)
+    if info is not None and info.kind != "lora":
+        tensors, _ = load_tensors(path)
+        return {**_plain(asdict(info)), **_sizes({k: v.numel() for k, v in tensors.items()})}
+    try:
+        return _lora_facts(read_lora(path), ours=info is not None)
+    except CheckpointError as error:
+        tensors, _ = load_tensors(path)
+        return {
+            "kind": "weights without adapters",
+            "note": error.message,
+            **_sizes({key: value.numel() for key, value in tensors.items()}),
+        }
+
+
+def _status(name: str) -> BackboneStatus:
+    preset = backbone_preset(name)
+    embedded = name == EMBEDDED
+    base, lora = cached_base(preset), cached_lora(preset)
+    return BackboneStatus(
+        name=name,
+        base="inside the package" if embedded else preset.base,
+        base_path="inside the package" if embedded else str(base or ""),
+        lora=f"{preset.lora_repo}:{preset.lora_file}" if preset.lora_repo else "",
+        lora_path=str(lora or ""),
+        licence=" ".join(preset.licence.split()),
+    )
+
+
+def _lora_facts(state: LoraState, *, ours: bool) -> dict[str, str]:
+    ranks = sorted(set(state.ranks.values()))
+    header = asdict(state.info)
+    if not ours:
+        del header["hypir_version"], header["format_version"]
+    facts = {
+        **_plain(header),
+        "lora_rank": ", ".join(map(str, ranks)),
+        "adapters": str(len(state.modules)),
+        "texture_predictor": "yes" if state.predictor else "no",
+    }
+    return {**facts, **_sizes({key: value.numel() for key, value in state.tensors.items()})}
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, str]:
+    def shown(value: object) -> str:
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, tuple):
+            return ", ".join(map(str, value))
+        return "unknown" if value in (None, "") else str(value)
+
+    return {key: shown(value) for key, value in values.items()}
+
+
+def _sizes(numels: Mapping[str, int]) -> dict[str, str]:
+    return {"tensors": str(len(numels)), "parameters": f"{sum(numels.values()):,}"}

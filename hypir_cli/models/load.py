@@ -1,0 +1,134 @@
+"""Load a model with everything the settings put into it, in the order that needs the least memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from hypir_cli.config.restore import ModelConfig, RuntimeConfig
+from hypir_cli.errors import BackboneError
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.backbones.registry import EMBEDDED, load_backbone
+from hypir_cli.models.checkpoint import CheckpointInfo, read_folder_info, require_match
+from hypir_cli.models.device import pick_device, pick_dtype
+from hypir_cli.models.encoder import load_encoder
+from hypir_cli.models.hub import find_lora
+from hypir_cli.models.lora import LoraState, read_lora
+from hypir_cli.models.placement import place, place_text_encoders, quantize
+from hypir_cli.models.presets import backbone_preset
+from hypir_cli.models.prompt_cache import PromptCache
+from hypir_cli.models.weights import apply_lora, use_timesteps
+from hypir_cli.pixels.texture import TexturePredictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A backbone with everything the settings put into it."""
+
+    backbone: Backbone
+    """Ready to restore."""
+    texture: bool
+    """Whether texture conditioning was trained."""
+    generativity: bool
+    """Whether generativity conditioning was trained."""
+    weights: str
+    """Name of the weights that decide about controls, for messages."""
+    predictor: TexturePredictor | None = None
+    """Predicts texture from the input; None where the checkpoint has no such part."""
+
+
+def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
+    """A backbone with its LoRA and its fine-tuned encoder, on the CPU; `settle` puts it where it computes.
+
+    Raises:
+        HypirError: Something cannot be found, read, or does not fit.
+    """
+    preset = backbone_preset(config.backbone)
+    merged = _merged_into_base(config)
+    path = None if merged else find_lora(config.lora, name=config.backbone, preset=preset)
+    if path is None and merged is None and config.backbone != EMBEDDED:
+        raise BackboneError(
+            f"there is no public restoration LoRA for {config.backbone}.",
+            hint="give one with --lora; `hypir train-gan` trains it",
+        )
+    backbone = load_backbone(
+        config.backbone,
+        base=config.base,
+        revision=config.revision,
+        device="cpu",
+        dtype=pick_dtype(runtime.dtype, pick_device(runtime.device)),
+    )
+    if merged is not None:
+        use_timesteps(backbone, merged)
+    state = None
+    if path is not None and config.lora_scale != 0:
+        state = read_lora(path)
+        apply_lora(backbone, state, scale=config.lora_scale, merge=config.merge_lora)
+    if config.encoder is not None:
+        load_encoder(backbone, config.encoder)
+    return _described(backbone, state)
+
+
+def _merged_into_base(config: ModelConfig) -> CheckpointInfo | None:
+    """What `hypir export-lora --format merged` wrote beside the base, unless another LoRA is asked for."""
+    if config.base is None or config.lora is not None:
+        return None
+    folder = Path(config.base).expanduser()
+    info = read_folder_info(folder)
+    require_match(info, kind="backbone", backbone=config.backbone, source=str(folder))
+    return info
+
+
+def encode_prompts_first(
+    model: LoadedModel, runtime: RuntimeConfig, prompts: Sequence[str]
+) -> PromptCache:
+    """Conditioning of all prompts, computed while the device holds the text encoders alone, which are then released.
+
+    Where there are so many that they do not fit the host's memory, the text encoders stay.
+    """
+    place_text_encoders(model.backbone, device=pick_device(runtime.device))
+    cache = PromptCache(model.backbone)
+    cache.prefill(prompts)
+    return cache
+
+
+def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
+    """Quantise, place and compile the networks as the settings say.
+
+    Raises:
+        HypirError: The device is too small, or cannot do what was asked.
+    """
+    device = pick_device(runtime.device)
+    quantize(model.backbone.denoiser, runtime.quantize, device=device)
+    place(model.backbone, device=device, offload=runtime.offload)
+    if runtime.compile:
+        for network in _networks(model.backbone):
+            network.compile()
+
+
+def _networks(backbone: Backbone) -> list[nn.Module]:
+    """What is called as a module: the denoiser, and the two halves of the VAE."""
+    vae = backbone.components()["vae"]
+    return [backbone.denoiser, *(half for half in vae.children() if half is not None)]
+
+
+def _described(backbone: Backbone, state: LoraState | None) -> LoadedModel:
+    trained = backbone.control_embedding is not None
+    if state is None:
+        return LoadedModel(
+            backbone=backbone,
+            texture=trained,
+            generativity=trained,
+            weights=f"the backbone {backbone.traits.name}",
+            predictor=backbone.texture_predictor,
+        )
+    return LoadedModel(
+        backbone=backbone,
+        texture=state.info.texture,
+        generativity=state.info.generativity,
+        weights=f"the checkpoint {Path(state.source).name}",
+        predictor=TexturePredictor.from_tensors(state.predictor) if state.predictor else None,
+    )

@@ -1,0 +1,159 @@
+"""Perceptual distance between images: the training loss, and the score that validation watches."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from hypir_cli.errors import BackboneError
+from hypir_cli.models.perceptual import vgg
+from hypir_cli.models.perceptual.trunks import Trunk, TrunkFeatures, efficientnet_trunk
+
+PerceptualKind = Literal["lpips-vgg", "stlpips", "vgg16-hed", "efficientnet-lite0", "none"]
+OFFLINE_KINDS = ("stlpips", "vgg16-hed", "efficientnet-lite0")
+"""Kinds whose weights come from registry packages, without a download from a hub."""
+
+
+class PerceptualDistance(nn.Module):
+    """Distance of image pairs as a network sees them; 0 for equal images."""
+
+    @abstractmethod
+    def forward(self, images: Tensor, target: Tensor) -> Tensor:
+        """(B,) distances of (B, 3, H, W) RGB images around 0..1; gradients flow to `images` only."""
+
+
+class FeatureDistance(PerceptualDistance):
+    """`feature_distance` of what a network sees.
+
+    Args:
+        network: Gives the levels' features.
+        prepare: From RGB in 0..1 to the network's own range.
+        weights: Weight of each channel at each level, (1, C, 1, 1); None weighs all alike.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[Tensor], Sequence[Tensor]],
+        *,
+        prepare: Callable[[Tensor], Tensor],
+        weights: Sequence[Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self._prepare = prepare
+        self._num_weights = 0 if weights is None else len(weights)
+        for level, weight in enumerate(weights or ()):
+            self.register_buffer(f"weight_{level}", weight, persistent=False)
+
+    def forward(self, images: Tensor, target: Tensor) -> Tensor:
+        """(B,) distances."""
+        with torch.no_grad():
+            wanted = self.network(self._prepare(target))
+        seen = self.network(self._prepare(images))
+        weights = [self.get_buffer(f"weight_{level}") for level in range(self._num_weights)]
+        return feature_distance(seen, wanted, weights=weights)
+
+
+class TrunkDistance(PerceptualDistance):
+    """`feature_distance` of a discriminator trunk's maps, which the adversarial loss may then share.
+
+    Args:
+        trunk: Frozen feature extractor.
+    """
+
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, images: Tensor, target: Tensor) -> Tensor:
+        """(B,) distances."""
+        with torch.no_grad():
+            wanted = self.trunk(target)
+        return self.between(self.trunk(images), wanted)
+
+    def between(self, seen: TrunkFeatures, wanted: TrunkFeatures) -> Tensor:
+        """(B,) distances of features that are there already."""
+        return feature_distance(seen.maps, wanted.maps)
+
+
+class LpipsVgg(PerceptualDistance):
+    """LPIPS with VGG16 as published, through pyiqa, which downloads its weights once.
+
+    Raises:
+        BackboneError: pyiqa or the weights cannot be had.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        hint = f"choose loss.perceptual_kind {', '.join(OFFLINE_KINDS)}: they need no download"
+        try:
+            import pyiqa
+        except ImportError as error:
+            raise BackboneError(
+                "the lpips-vgg loss needs pyiqa (hypir[eval]).", hint=hint
+            ) from error
+        try:
+            self.metric = pyiqa.create_metric("lpips-vgg", as_loss=True, device="cpu")
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BackboneError(
+                f"the weights of lpips-vgg cannot be had: {reason}", hint=hint
+            ) from error
+        self.metric.requires_grad_(False)
+
+    def forward(self, images: Tensor, target: Tensor) -> Tensor:
+        """(B,) distances."""
+        singles = range(len(images))
+        values = [self.metric(images[i : i + 1], target[i : i + 1]).reshape(()) for i in singles]
+        return torch.stack(values)
+
+
+def build_perceptual(kind: PerceptualKind) -> PerceptualDistance | None:
+    """A frozen distance by name; None for `none`.
+
+    Raises:
+        BackboneError: Its package or its weights cannot be had.
+    """
+    if kind == "none":
+        return None
+    if kind == "lpips-vgg":
+        return LpipsVgg()
+    if kind == "stlpips":
+        network, heads = vgg.load_stlpips_vgg16()
+        return FeatureDistance(network, prepare=vgg.lpips_input, weights=heads)
+    if kind == "vgg16-hed":
+        return FeatureDistance(vgg.load_hed_vgg16(), prepare=vgg.hed_input)
+    return TrunkDistance(efficientnet_trunk())
+
+
+def feature_distance(
+    seen: Sequence[Tensor], wanted: Sequence[Tensor], *, weights: Sequence[Tensor] = ()
+) -> Tensor:
+    """Squared difference of features of unit length, weighted by channel, averaged over places, summed over levels.
+
+    Args:
+        seen: Features of the images, (B, C_i, h_i, w_i) per level.
+        wanted: Features of the target, same shapes.
+        weights: Weight of each channel, (1, C_i, 1, 1) per level; empty weighs all alike.
+
+    Returns:
+        (B,), at least 0.
+
+    Source: LPIPS (arXiv:1801.03924), eq. 1.
+    """
+    distances = []
+    for level, (one, other) in enumerate(zip(seen, wanted, strict=True)):
+        squares = (_unit(one.float()) - _unit(other.float())).square()
+        if weights:
+            squares = squares * weights[level]
+        distances.append(squares.sum(1).mean((1, 2)))
+    return torch.stack(distances).sum(0)
+
+
+def _unit(features: Tensor) -> Tensor:
+    # The small number stands inside the root: a place without any activation would have an infinite slope otherwise.
+    return features / (features.square().sum(1, keepdim=True) + 1e-10).sqrt()

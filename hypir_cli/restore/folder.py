@@ -1,0 +1,197 @@
+"""`hypir restore` as one call: find the images, load the model once, restore each, report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import psutil
+import torch
+
+from hypir_cli.config.restore import PromptConfig, RestoreConfig
+from hypir_cli.config.schema import to_dict
+from hypir_cli.errors import InputError
+from hypir_cli.folder import (
+    Event,
+    FolderReport,
+    Job,
+    Restored,
+    Shard,
+    run_folder,
+    scan_inputs,
+)
+from hypir_cli.images import ImageData
+from hypir_cli.restore.engine import Engine, Outcome
+from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
+from hypir_cli.restore.restorer import Progress
+
+logger = logging.getLogger(__name__)
+
+
+def restore_folder(
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    config: RestoreConfig,
+    shard: Shard | None = None,
+    load_describer: Callable[[PromptConfig, str], Describe] | None = None,
+    dry_run: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
+    on_tiles: Progress | None = None,
+    on_ready: Callable[[Engine], None] = lambda engine: None,
+) -> FolderReport:
+    """Restore files, folders and patterns into a file or folder.
+
+    Args:
+        inputs: What to restore.
+        output: Where results go.
+        config: All settings.
+        shard: The part of the list this process takes; None is all.
+        load_describer: Makes the captioning model that the prompt settings name, on a device.
+        dry_run: Only say what would be done; loads no model.
+        on_event: Told of every image that is started, done, skipped or failed.
+        on_tiles: Told (tiles done, tiles in all) of the image at work.
+        on_ready: Gets the engine once it is loaded, before the first image.
+
+    Returns:
+        What became of each image; failed ones are in it, not raised.
+
+    Raises:
+        HypirError: Nothing to restore, or a model cannot be loaded.
+        ValueError: Prompts are to come from a captioning model, but there is no `load_describer`.
+    """
+    jobs = scan_inputs(
+        inputs,
+        output,
+        format=config.output.format,
+        suffix=config.output.suffix,
+        num_samples=config.control.samples,
+    )
+    run = partial(
+        run_folder,
+        jobs,
+        existing=config.output.existing,
+        quality=config.output.quality,
+        keep_metadata=config.output.metadata == "keep",
+        compare=config.output.compare == "side",
+        num_jobs=config.runtime.jobs,
+        shard=shard,
+        settings=to_dict(config),
+        output_pixels=lambda height, width: _pixels(config, height, width),
+    )
+    plan = run(_never, dry_run=True)
+    if dry_run or not plan.count("planned"):
+        return run(_never, dry_run=dry_run, report_path=config.output.report, on_event=on_event)
+    describe = None
+    if load_describer is not None and wants_model(config.prompt):
+        describe = load_describer(config.prompt, config.runtime.device)
+    worker = _Worker(config, jobs, describe=describe, on_tiles=on_tiles)
+    on_ready(worker.engine)
+    report = run(worker.restore, report_path=config.output.report, on_event=on_event)
+    if config.output.compare == "html":
+        _write_page(report, Path(output))
+    return report
+
+
+class _Worker:
+    """Restores single images with a model that is loaded once."""
+
+    def __init__(
+        self,
+        config: RestoreConfig,
+        jobs: Sequence[Job],
+        *,
+        describe: Describe | None,
+        on_tiles: Progress | None,
+    ) -> None:
+        self._config = config
+        self._on_tiles = on_tiles
+        self._prompts = PromptBook(config.prompt, describe=describe)
+        known = None if self._prompts.needs_images else self._known_prompts(jobs)
+        self.engine = Engine.load(config, prompts=known)
+
+    def restore(self, image: ImageData, job: Job) -> Restored:
+        """The samples of one image and what the report says of them."""
+        engine = self.engine
+        prompt = self._prompts.prompt(job.input_path, relative=Path(job.relative_path), image=image)
+        _reset_peak(engine)
+        outcome = engine.restore(image, prompt=prompt, on_progress=self._on_tiles)
+        return Restored(samples=outcome.samples, details=_details(engine, outcome, prompt))
+
+    def _known_prompts(self, jobs: Sequence[Job]) -> list[str]:
+        """Every prompt the run can need; one that cannot be read fails with its own image later."""
+        known = [self._config.prompt.text]
+        for job in jobs:
+            try:
+                known.append(self._prompts.prompt(job.input_path, relative=Path(job.relative_path)))
+            except InputError as error:
+                logger.debug("no prompt for %s: %s", job.input_path, error.message)
+        return known
+
+
+def _never(image: ImageData, job: Job) -> Restored:
+    """Stands where no image is restored: a dry run, or a folder that is done."""
+    raise AssertionError(f"{job.input_path} was not to be restored")
+
+
+def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, object]:
+    times = outcome.times
+    return {
+        "prompt": prompt,
+        "seeds": outcome.seeds,
+        "texture": outcome.texture,
+        "detail_gains": outcome.detail_gains,
+        "tile": engine.limits.largest,
+        "stages": {
+            "encode": times.encode,
+            "denoise": times.denoise,
+            "decode": times.decode,
+            "other": times.other,
+        },
+        "peak_memory": peak_memory(engine.model.backbone.device),
+    }
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: on CUDA the most since the last reset on the device, elsewhere the most this process ever held."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _reset_peak(engine: Engine) -> None:
+    device = engine.model.backbone.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _pixels(config: RestoreConfig, height: int, width: int) -> int:
+    """Output pixels of all samples of an image."""
+    out_height, out_width = config.size.output_size(height, width)
+    return out_height * out_width * config.control.samples
+
+
+def _write_page(report: FolderReport, output: Path) -> None:
+    """A page with sliders beside the results."""
+    from hypir_cli.folder.pages import ComparisonRow, write_comparison_page
+
+    rows = [
+        ComparisonRow(
+            name=Path(record.input).name,
+            before=Path(record.input),
+            after=tuple(Path(path) for path in record.outputs),
+        )
+        for record in report.records
+        if record.status in ("done", "skipped")
+    ]
+    if rows:
+        folder = output if output.is_dir() else output.parent
+        write_comparison_page(folder / "compare.html", rows)

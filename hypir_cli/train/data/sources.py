@@ -1,0 +1,162 @@
+"""Find the photographs and prompts of a training set: folders, tables, tar shards.
+
+Nothing is decoded here. Tar shards (the webdataset layout: `name.jpg` beside `name.txt` or `name.json`) are indexed by the
+byte position of their members, so that any sample can be fetched alone and a run can resume at any sample.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.folder.prompt_table import read_prompts
+from hypir_cli.folder.sidecar import prompt_text, sidecar_paths
+from hypir_cli.images.formats import READABLE_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Some bytes on disk: a file, or a member of a tar shard."""
+
+    path: Path
+    """File that holds them."""
+    member: str = ""
+    """Name inside the shard; empty for a file of its own."""
+    offset: int = 0
+    """First byte."""
+    size: int | None = None
+    """Number of bytes; None reads to the end."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            InputError: They cannot be read.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                return file.read(-1 if self.size is None else self.size)
+        except OSError as error:
+            raise InputError(f"cannot read {self.name}: {error}.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One photograph and where its prompt is."""
+
+    image: Blob
+    """The image file."""
+    prompt: str | Blob | None = None
+    """The text, the file that holds it (.txt, or .json with `prompt` or `caption`), or None."""
+
+
+def find_items(sources: Sequence[str]) -> list[list[Item]]:
+    """The items of every folder, table and shard, in a fixed order, one list for each.
+
+    Raises:
+        InputError: A source is missing or cannot be read, or there is no photograph in any of them.
+        ConfigError: A source is of an unknown kind.
+    """
+    groups = [group for source in sources for path in _expand(source) if (group := _scan(path))]
+    if not groups:
+        named = ", ".join(sources) or "(none given)"
+        raise InputError(
+            f"there are no photographs in the training sources: {named}.",
+            hint="data.sources takes folders, .parquet or .jsonl tables and .tar shards",
+        )
+    return groups
+
+
+def read_prompt(item: Item, *, default: str) -> str:
+    """The item's own prompt, or `default` if it has none.
+
+    Raises:
+        InputError: The file that holds it cannot be read.
+    """
+    if item.prompt is None or isinstance(item.prompt, str):
+        return item.prompt or default
+    try:
+        content = item.prompt.read()
+        if not item.prompt.name.endswith(".json"):
+            return prompt_text(content) or default
+        record = json.loads(content)
+        return str(record.get("prompt") or record.get("caption") or default)
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"cannot read the prompt {item.prompt.name}: {error}.") from error
+
+
+def _expand(source: str) -> list[Path]:
+    path = Path(source).expanduser()
+    if path.exists():
+        return [path]
+    matches = sorted(glob.glob(str(path), recursive=True))
+    if not matches:
+        raise InputError(f"the training source {source} does not exist.", hint="check data.sources")
+    return [Path(match) for match in matches]
+
+
+def _scan(path: Path) -> list[Item]:
+    if path.is_dir():
+        return _scan_folder(path)
+    readers = {".parquet": _scan_table, ".jsonl": _scan_table, ".tar": _scan_shard}
+    if path.suffix.lower() not in readers:
+        raise ConfigError(
+            f"data.sources: {path} is neither a folder nor one of {', '.join(readers)}.",
+        )
+    return readers[path.suffix.lower()](path)
+
+
+def _scan_folder(folder: Path) -> list[Item]:
+    items = []
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        texts = {name for name in names if name.endswith(".txt")}
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() not in READABLE_SUFFIXES or name.startswith("."):
+                continue
+            # The listing answers what a look at the disk for each photograph would.
+            sidecars = [Blob(text) for text in sidecar_paths(path) if text.name in texts]
+            items.append(Item(Blob(path), sidecars[0] if sidecars else None))
+    return items
+
+
+def _scan_table(path: Path) -> list[Item]:
+    return [Item(Blob(Path(image)), prompt) for image, prompt in read_prompts(path).items()]
+
+
+def _scan_shard(path: Path) -> list[Item]:
+    members: dict[str, dict[str, Blob]] = {}
+    try:
+        with tarfile.open(path, "r:") as shard:
+            for entry in shard:
+                folder, _, name = entry.name.rpartition("/")
+                stem, _, suffix = name.partition(".")
+                blob = Blob(path, entry.name, entry.offset_data, entry.size)
+                if entry.isfile():
+                    members.setdefault(f"{folder}/{stem}", {})[f".{suffix.lower()}"] = blob
+    except (OSError, tarfile.TarError) as error:
+        raise InputError(
+            f"cannot read the shard {path}: {error}.", hint="shards are plain, uncompressed .tar"
+        ) from error
+    return [item for parts in members.values() if (item := _shard_item(parts))]
+
+
+def _shard_item(parts: dict[str, Blob]) -> Item | None:
+    image = next((suffix for suffix in parts if suffix in READABLE_SUFFIXES), None)
+    if image is None:
+        return None
+    prompts = [parts[name] for name in (f"{image}.txt", ".txt", ".json") if name in parts]
+    return Item(parts[image], prompts[0] if prompts else None)

@@ -1,0 +1,213 @@
+"""The discriminator: a frozen trunk that sees, and small trained heads that judge each of its levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hypir_cli.models.perceptual.trunks import Trunk, TrunkFeatures
+
+_LEAK = 0.2
+_BLUR = (1.0, 3.0, 3.0, 1.0)
+
+
+class BlurPool(nn.Module):
+    """Binomial low-pass before a strided layer, so that striding does not alias.
+
+    Args:
+        channels: Channels, each filtered alone.
+        margin: Extra zeros around the image beyond those that keep its size.
+
+    Source: Making Convolutional Networks Shift-Invariant Again (arXiv:1904.11486).
+    """
+
+    kernel: Tensor
+
+    def __init__(self, channels: int, *, margin: int = 0) -> None:
+        super().__init__()
+        line = torch.tensor(_BLUR) / sum(_BLUR)
+        kernel = torch.outer(line, line).expand(channels, 1, -1, -1).clone()
+        self.register_buffer("kernel", kernel, persistent=False)
+        before, after = 1 + margin, 2 + margin
+        self.padding = (before, after, before, after)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H + 2 * margin, W + 2 * margin) of (B, C, H, W)."""
+        padded = F.pad(images, self.padding)
+        return F.conv2d(padded, self.kernel.to(padded.dtype), groups=padded.shape[1])
+
+
+class _Spectral(nn.Module):
+    """A layer whose weight is divided by an estimate of its largest singular value.
+
+    One power iteration per training call moves the estimate; in evaluation mode it stays.
+
+    Source: Spectral Normalization for GANs (arXiv:1802.05957).
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
+        super().__init__()
+        self.weight = layer.weight
+        self.bias = layer.bias
+        matrix = self.weight.detach().flatten(1)
+        self.register_buffer("u", F.normalize(torch.randn(matrix.shape[0]), dim=0))
+        self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1]), dim=0))
+        for _ in range(15):
+            self._iterate(matrix)
+
+    def normalised_weight(self) -> Tensor:
+        """The weight over its spectral norm, float32."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            matrix = self.weight.float().flatten(1)
+            if self.training:
+                self._iterate(matrix.detach())
+            # Clones: the next iteration writes in place what this call's backward still needs.
+            sigma = torch.dot(self.u.clone(), matrix @ self.v.clone())
+            return self.weight / sigma
+
+    @torch.no_grad()
+    def _iterate(self, matrix: Tensor) -> None:
+        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0, eps=1e-12))
+        self.u.copy_(F.normalize(matrix @ self.v, dim=0, eps=1e-12))
+
+
+class SpectralConv2d(_Spectral):
+    """Convolution with a normalised weight and stride 2."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, side: int) -> None:
+        super().__init__(nn.Conv2d(in_channels, out_channels, side))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, out, ceil((H - side + 1) / 2), ceil((W - side + 1) / 2))."""
+        return F.conv2d(images, self.normalised_weight(), self.bias, stride=2)
+
+
+class SpectralLinear(_Spectral):
+    """Linear layer with a normalised weight."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(nn.Linear(in_features, out_features))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(B, out)."""
+        return F.linear(vectors, self.normalised_weight(), self.bias)
+
+
+class DiscriminatorHeads(nn.Module):
+    """One convolutional head per feature map and one linear head for the pooled vector.
+
+    Args:
+        channels: Channels of each feature map.
+        pooled_dim: Length of the pooled vector; 0 for none.
+        hidden: Width of each head.
+        patch_width: Width of the head that judges the images themselves; 0 for none.
+        seed: Seed of the weights; the same on every rank of a distributed run.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        pooled_dim: int,
+        hidden: int = 512,
+        patch_width: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.maps = nn.ModuleList([_map_head(width, hidden) for width in channels])
+            self.pooled = _vector_head(pooled_dim, hidden) if pooled_dim else None
+            self.patches = _patch_head(patch_width) if patch_width else None
+
+    def forward(self, features: TrunkFeatures) -> list[Tensor]:
+        """Logits, one (B, h, w) per map, (B, 1) for the pooled vector if there is one, and last (B, H / 8, W / 8) of the images
+        themselves if a head judges them; positive means real."""
+        logits = [head(level)[:, 0] for head, level in zip(self.maps, features.maps, strict=True)]
+        if self.pooled is not None:
+            logits.append(self.pooled(features.pooled))
+        if self.patches is not None:
+            assert features.images is not None
+            logits.append(self.patches(2.0 * features.images - 1.0)[:, 0])
+        return logits
+
+
+class Discriminator(nn.Module):
+    """A frozen trunk with trained heads.
+
+    Args:
+        trunk: Feature extractor; it is frozen and stays in evaluation mode.
+        hidden: Width of the heads.
+        patch_width: Width of a further head that judges the images themselves; 0 for none.
+        seed: Seed of the heads' weights.
+    """
+
+    def __init__(
+        self, trunk: Trunk, *, hidden: int = 512, patch_width: int = 0, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk.requires_grad_(False).eval()
+        self.heads = DiscriminatorHeads(
+            trunk.channels,
+            pooled_dim=trunk.pooled_dim,
+            hidden=hidden,
+            patch_width=patch_width,
+            seed=seed,
+        )
+
+    def features(self, images: Tensor) -> TrunkFeatures:
+        """Trunk features of images (B, 3, H, W) in 0..1."""
+        features: TrunkFeatures = self.trunk(images)
+        return features if self.heads.patches is None else replace(features, images=images)
+
+    def train(self, mode: bool = True) -> Discriminator:
+        """Switch the heads; the trunk never trains."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+
+def mean_logit(logits: Sequence[Tensor]) -> Tensor:
+    """Average over levels of the mean logit of each; scalar, detached."""
+    return torch.stack([level.detach().float().mean() for level in logits]).mean()
+
+
+def _vector_head(length: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        SpectralLinear(length, hidden), nn.LeakyReLU(_LEAK), SpectralLinear(hidden, 1)
+    )
+
+
+def _patch_head(width: int) -> nn.Sequential:
+    """Logits at 1/8 of the side, each of a patch of 54 pixels.
+
+    Without spectral norms: through five normalised layers a head that starts from nothing says too little for too long.
+    """
+    widths = (width, 2 * width, 4 * width, 4 * width)
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
+    for into, out in pairwise(widths):
+        layers += [nn.LeakyReLU(_LEAK), nn.Conv2d(into, out, 4, stride=2, padding=1)]
+    layers += [nn.LeakyReLU(_LEAK), nn.Conv2d(widths[-1], widths[-1], 3, padding=1)]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, a=_LEAK)
+    last = nn.Conv2d(widths[-1], 1, 3, padding=1)
+    return nn.Sequential(*layers, nn.LeakyReLU(_LEAK), last)
+
+
+def _map_head(channels: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        BlurPool(channels, margin=1),
+        SpectralConv2d(channels, hidden, side=3),
+        nn.LeakyReLU(_LEAK),
+        BlurPool(hidden),
+        SpectralConv2d(hidden, 1, side=1),
+    )
