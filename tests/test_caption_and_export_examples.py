@@ -17,12 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from hypir_cli.caption.run import caption_folder, quick_restore
+from hypir_cli.caption.run import caption_folder
 from hypir_cli.config.caption import CaptionConfig, CaptionerConfig
 from hypir_cli.config.restore import ModelConfig, RestoreConfig
 from hypir_cli.folder.prompt_table import read_prompts
 from hypir_cli.models.checkpoint import CheckpointInfo, read_info
 from hypir_cli.models.lora import save_lora
+from hypir_cli.restore.quick import quick_restore
 from tests.builders import BUILDERS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -125,4 +126,4 @@ def test_images_can_be_captioned_after_a_restoration(photos: Path, tmp_path: Pat
         restore=restore,
         captioner=CaptionerConfig(kind="fixed", text="A wall."),
     )
-    assert caption_folder([photos], config=config).written == 2
+    assert caption_folder([photos], config=config, load_restorer=quick_restore).written == 2

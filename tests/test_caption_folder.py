@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
-from hypir_cli.caption.models.sidecar import SidecarCaptioner
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -26,6 +25,7 @@ from hypir_cli.caption.images import (
     open_store,
 )
 from hypir_cli.caption.models.base import CaptionInput, FixedCaptioner, Outcome
+from hypir_cli.caption.models.sidecar import SidecarCaptioner
 from hypir_cli.cli.app import app
 from hypir_cli.errors import BackboneError, HypirError, InputError
 from hypir_cli.folder.prompt_table import PromptTable, read_prompts

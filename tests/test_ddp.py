@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypir_cli.config.run_dir import read_metrics
 from safetensors.torch import load_file
 
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.config.schema import to_yaml
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.errors import DeviceError

@@ -166,3 +166,8 @@ def test_a_gpu_named_by_its_number_is_taken_by_every_process():
 @pytest.mark.usefixtures("four_gpus")
 def test_a_rank_left_over_in_a_shell_does_not_choose_the_gpu():
     assert runtime.pick_device("auto", environ={"LOCAL_RANK": "3", "RANK": "3"}).index is None
+
+
+@pytest.mark.usefixtures("four_gpus")
+def test_a_job_that_does_not_know_its_part_still_finds_its_gpu():
+    assert runtime.pick_device("auto", environ=kubernetes(3, None)).index is None

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypir_cli.config.run_dir import read_metrics
 from PIL import Image
 
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import InputError
 from hypir_cli.info.run import is_run_dir, plot_curves, read_summary, summarize_run
 from hypir_cli.train.monitor import Monitor

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypir_cli.config.run_dir import read_metrics
 from torch import Tensor
 from torch.nn import functional as F
 
 from hypir_cli.config.adversarial import ControlsConfig
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import BackboneError, CheckpointError, ConfigError
 from hypir_cli.pixels.texture import texture_richness
 from hypir_cli.train.adversarial import generator_step

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypir_cli.config.run_dir import read_metrics
 from PIL import Image
 
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
 from hypir_cli.models.checkpoint import load_tensors
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypir_cli.config.run_dir import read_metrics
 
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import CheckpointError
 from hypir_cli.models.checkpoint import read_info
 from hypir_cli.models.encoder import load_encoder

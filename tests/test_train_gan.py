@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypir_cli.config.run_dir import read_metrics
 
 from hypir_cli.config.adversarial import ControlsConfig
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError, InputError
 from hypir_cli.models.checkpoint import read_info
 from hypir_cli.models.lora import read_lora

@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import torch
-from hypir_cli.config.run_dir import read_metrics
 from new_backbone import new_backbone
 from prior_stages import put_into
 from run_stage import run
 from torch.utils.flop_counter import FlopCounterMode
 from train import RECIPE, RESULTS, merged, shards_of
 
+from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.config.schema import load_yaml
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
 from hypir_cli.models.backbones.tiny.unet import TinyUNetConfig

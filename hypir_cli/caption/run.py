@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from hypir_cli.caption.images import (
     CaptionSummary,
@@ -19,7 +16,6 @@ from hypir_cli.caption.models.registry import build_captioner
 from hypir_cli.config.caption import CaptionConfig
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.folder.scan import find_images
-from hypir_cli.images import ImageData
 
 
 def caption_folder(
@@ -27,6 +23,7 @@ def caption_folder(
     *,
     config: CaptionConfig,
     api_key: str | None = None,
+    load_restorer: Callable[[RestoreConfig], Prepare] | None = None,
     on_progress: OnProgress | None = None,
 ) -> CaptionSummary:
     """Caption files, folders and patterns.
@@ -35,6 +32,7 @@ def caption_folder(
         inputs: What to caption.
         config: All settings.
         api_key: Key of the endpoint; None takes it from the environment.
+        load_restorer: Makes what each image goes through first, with `pre_restore`.
         on_progress: Told (images done, images to do) after each batch.
 
     Returns:
@@ -42,7 +40,10 @@ def caption_folder(
 
     Raises:
         HypirError: Nothing to caption, or the captioner, the restorer or the output cannot be used.
+        ValueError: `pre_restore` without `load_restorer`.
     """
+    if config.pre_restore and load_restorer is None:
+        raise ValueError("pre_restore needs load_restorer")
     images = find_images(inputs)
     store = open_store(config.to, images=images, out=config.out)
     captioner = build_captioner(config.captioner, api_key=api_key)
@@ -52,19 +53,6 @@ def caption_folder(
         store,
         batch=config.batch,
         existing=config.existing,
-        prepare=quick_restore(config.restore) if config.pre_restore else None,
+        prepare=load_restorer(config.restore) if config.pre_restore and load_restorer else None,
         on_progress=on_progress,
     )
-
-
-def quick_restore(config: RestoreConfig) -> Prepare:
-    """A loaded restorer as a function from picture to picture, without a prompt."""
-    from hypir_cli.restore.engine import Engine  # captions from an endpoint need no torch
-
-    engine = Engine.load(config, prompts=[""])
-
-    def prepare(image: Image.Image) -> Image.Image:
-        outcome = engine.restore(ImageData(pixels=np.asarray(image.convert("RGB"))))
-        return Image.fromarray(np.asarray(outcome.samples[0], dtype=np.uint8))
-
-    return prepare

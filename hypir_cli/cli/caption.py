@@ -13,7 +13,10 @@ from hypir_cli.cli.options import Assignments, ConfigFile, build, given, option
 from hypir_cli.config.caption import CaptionConfig
 
 if TYPE_CHECKING:
-    from hypir_cli.caption.images import CaptionSummary
+    from collections.abc import Callable
+
+    from hypir_cli.caption.images import CaptionSummary, Prepare
+    from hypir_cli.config.restore import RestoreConfig
 
 _MODEL = "Captioner"
 _SERVER = "Endpoint (--captioner openai)"
@@ -118,12 +121,17 @@ def caption(
 def _run(inputs: list[str], settings: CaptionConfig, *, api_key: str | None) -> CaptionSummary:
     from hypir_cli.caption.run import caption_folder
 
+    restorer: Callable[[RestoreConfig], Prepare] | None = None
+    if settings.pre_restore:  # captions from an endpoint need no torch
+        from hypir_cli.restore.quick import quick_restore as restorer
+
     with _progress() as progress:
         task = progress.add_task("captioning", total=None)
         return caption_folder(
             inputs,
             config=settings,
             api_key=api_key,
+            load_restorer=restorer,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
 

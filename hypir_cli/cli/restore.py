@@ -207,6 +207,7 @@ def _run(
     from hypir_cli.cli.progress import FolderProgress, console_logging
 
     console_logging()
+    from hypir_cli.caption.describe import load_describer
     from hypir_cli.folder import Shard, parse_shard
     from hypir_cli.models.allocator import keep_freed_memory
     from hypir_cli.restore.folder import restore_folder
@@ -221,6 +222,7 @@ def _run(
             output,
             config=settings,
             shard=part,
+            load_describer=load_describer,
             dry_run=dry_run,
             on_event=progress.on_event,
             on_tiles=progress.on_tiles,

@@ -26,7 +26,7 @@ class Launch:
     count: int = 1
     """Processes that share the work."""
     local_index: int = 0
-    """Number of this process among those on the same machine: which of its GPUs to take."""
+    """Number of this process among those that its launcher started on the same machine."""
     warning: str = ""
     """What was found in the environment and left out of account; empty when nothing was."""
 
@@ -53,6 +53,12 @@ def detect_launch(environ: Mapping[str, str]) -> Launch:
         count=outer.count * inner.count,
         local_index=inner.local_index,
     )
+
+
+def number_on_machine(environ: Mapping[str, str]) -> int | None:
+    """Which of a machine's GPUs this process takes; None for a process that no launcher started beside others."""
+    inner = _torchrun(environ) or _srun(environ)
+    return None if inner is None or inner.count == 1 else inner.local_index
 
 
 def _torchrun(environ: Mapping[str, str]) -> Launch | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from hypir_cli.config.run_dir import METRICS_FILE, read_metrics
-
 from hypir_cli.config.schema import load_yaml
 from hypir_cli.errors import InputError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from hypir_cli.config.launcher import detect_launch
+from hypir_cli.config.launcher import number_on_machine
 from hypir_cli.errors import DeviceError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,10 +55,10 @@ def pick_device(name: str = "auto", *, environ: Mapping[str, str] | None = None)
 
 
 def _own_gpu(environ: Mapping[str, str] | None) -> torch.device:
-    launch = detect_launch(os.environ if environ is None else environ)
-    if launch.count == 1:
+    number = number_on_machine(os.environ if environ is None else environ)
+    if number is None:
         return torch.device("cuda")
-    return torch.device("cuda", launch.local_index % max(torch.cuda.device_count(), 1))
+    return torch.device("cuda", number % max(torch.cuda.device_count(), 1))
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from hypir_cli.config.restore import RestoreConfig
+from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.config.schema import to_dict
 from hypir_cli.errors import InputError
 from hypir_cli.folder import (
@@ -25,7 +25,7 @@ from hypir_cli.folder import (
 )
 from hypir_cli.images import ImageData
 from hypir_cli.restore.engine import Engine, Outcome
-from hypir_cli.restore.prompts import PromptBook
+from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ def restore_folder(
     *,
     config: RestoreConfig,
     shard: Shard | None = None,
+    load_describer: Callable[[PromptConfig, str], Describe] | None = None,
     dry_run: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
     on_tiles: Progress | None = None,
@@ -49,6 +50,7 @@ def restore_folder(
         output: Where results go.
         config: All settings.
         shard: The part of the list this process takes; None is all.
+        load_describer: Makes the captioning model that the prompt settings name, on a device.
         dry_run: Only say what would be done; loads no model.
         on_event: Told of every image that is started, done, skipped or failed.
         on_tiles: Told (tiles done, tiles in all) of the image at work.
@@ -58,7 +60,8 @@ def restore_folder(
         What became of each image; failed ones are in it, not raised.
 
     Raises:
-        HypirError: Nothing to restore, or the model cannot be loaded.
+        HypirError: Nothing to restore, or a model cannot be loaded.
+        ValueError: Prompts are to come from a captioning model, but there is no `load_describer`.
     """
     jobs = scan_inputs(
         inputs,
@@ -82,7 +85,10 @@ def restore_folder(
     plan = run(_never, dry_run=True)
     if dry_run or not plan.count("planned"):
         return run(_never, dry_run=dry_run, report_path=config.output.report, on_event=on_event)
-    worker = _Worker(config, jobs, on_tiles=on_tiles)
+    describe = None
+    if load_describer is not None and wants_model(config.prompt):
+        describe = load_describer(config.prompt, config.runtime.device)
+    worker = _Worker(config, jobs, describe=describe, on_tiles=on_tiles)
     on_ready(worker.engine)
     report = run(worker.restore, report_path=config.output.report, on_event=on_event)
     if config.output.compare == "html":
@@ -94,11 +100,16 @@ class _Worker:
     """Restores single images with a model that is loaded once."""
 
     def __init__(
-        self, config: RestoreConfig, jobs: Sequence[Job], *, on_tiles: Progress | None
+        self,
+        config: RestoreConfig,
+        jobs: Sequence[Job],
+        *,
+        describe: Describe | None,
+        on_tiles: Progress | None,
     ) -> None:
         self._config = config
         self._on_tiles = on_tiles
-        self._prompts = PromptBook(config.prompt, device=config.runtime.device)
+        self._prompts = PromptBook(config.prompt, describe=describe)
         known = None if self._prompts.needs_images else self._known_prompts(jobs)
         self.engine = Engine.load(config, prompts=known)
 

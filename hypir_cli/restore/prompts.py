@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
 
-from hypir_cli.caption.models.base import Captioner, CaptionInput
-from hypir_cli.caption.models.registry import build_captioner
-from hypir_cli.config.caption import CaptionerConfig
 from hypir_cli.config.restore import PromptConfig
-from hypir_cli.errors import HypirError, InputError
+from hypir_cli.errors import InputError
 from hypir_cli.folder.sidecar import find_sidecar, read_sidecar
 from hypir_cli.images import ImageData
 from hypir_cli.images.data import to_8bit
 
+Describe = Callable[[Image.Image, Path], str]
+"""The prompt of a picture (8-bit RGB) and the file it was read from; raises `HypirError` where it has none."""
 CAPTION_SIDE = 1024
 """Longer side in pixels of what a captioning model is shown."""
 
@@ -24,24 +24,25 @@ class PromptBook:
 
     Args:
         config: Where prompts come from.
-        device: Device of a captioning model.
+        describe: The captioning model of `config.caption`; prompts in files need none.
 
     Raises:
-        HypirError: The prompt folder is missing, or the captioning model cannot be loaded.
+        InputError: The prompt folder is missing.
+        ValueError: `config.caption` names a model, but there is no `describe`.
     """
 
-    def __init__(self, config: PromptConfig, *, device: str = "auto") -> None:
+    def __init__(self, config: PromptConfig, *, describe: Describe | None = None) -> None:
         self._config = config
-        self._captioner: Captioner | None = None
+        self._describe = describe
         if config.dir is not None and not config.dir.is_dir():
             raise InputError(f"the prompt folder {config.dir} does not exist.")
-        if config.caption != "none" and config.caption != "sidecar":
-            self._captioner = build_captioner(CaptionerConfig(kind=config.caption, device=device))
+        if wants_model(config) and describe is None:
+            raise ValueError(f"captions by {config.caption} need `describe`")
 
     @property
     def needs_images(self) -> bool:
         """Whether prompts are made from pixels, so that they are not known before reading."""
-        return self._captioner is not None
+        return self._describe is not None
 
     def prompt(self, path: Path, *, relative: Path, image: ImageData | None = None) -> str:
         """The prompt of one image.
@@ -66,12 +67,14 @@ class PromptBook:
             found = find_sidecar(path)
             if found is not None:
                 return read_sidecar(found)
-        if self._captioner is not None and image is not None:
-            outcome = self._captioner.caption([CaptionInput(image=_shown(image), path=path)])[0]
-            if isinstance(outcome, HypirError):
-                raise outcome
-            return outcome
+        if self._describe is not None and image is not None:
+            return self._describe(_shown(image), path)
         return self._config.text
+
+
+def wants_model(config: PromptConfig) -> bool:
+    """Whether prompts are written by a captioning model."""
+    return config.caption not in ("none", "sidecar")
 
 
 def _shown(image: ImageData) -> Image.Image:

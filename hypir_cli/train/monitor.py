@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from hypir_cli.config.run_dir import METRICS_FILE, read_metrics
 from hypir_cli.errors import InputError
 
-METRICS_FILE = "metrics.jsonl"
 _GAP = 4
 
 
@@ -67,28 +67,6 @@ class Monitor:
         """Flush."""
         if self._writer is not None:
             self._writer.close()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file, oldest first; a last line that was cut off is left out.
-
-    Raises:
-        InputError: A line before the last is not JSON.
-    """
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    found: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(json.loads(line))
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise InputError(
-                f"line {number} of {path} is not JSON.", hint="remove that line"
-            ) from error
-    return found
 
 
 def sample_grid(columns: Sequence[Tensor]) -> Tensor:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hypir_cli.caption.models.sidecar import SidecarCaptioner
-
 from hypir_cli.caption.models.base import Captioner, CaptionInput, FixedCaptioner, Outcome
+from hypir_cli.caption.models.sidecar import SidecarCaptioner
 from hypir_cli.caption.models.wording import to_prompt
 from hypir_cli.config.caption import INSTRUCTION, CaptionerConfig
 from hypir_cli.errors import ConfigError, InputError

@@ -2,13 +2,10 @@
 
 from hypir_cli.evaluate.report.study import write_study
 from hypir_cli.evaluate.report.write import REPORT_SUFFIXES, check_report_path, write_report
-from hypir_cli.folder.pages.comparison import ComparisonRow, write_comparison_page
 
 __all__ = [
     "REPORT_SUFFIXES",
-    "ComparisonRow",
     "check_report_path",
-    "write_comparison_page",
     "write_report",
     "write_study",
 ]

@@ -1,0 +1,1 @@
+"""Write a prompt for every image: captioning models, endpoints, fixed text or text files, into text files or a table."""

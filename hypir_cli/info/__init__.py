@@ -1,0 +1,1 @@
+"""What a checkpoint is, what this machine has, and what a training run did."""

@@ -1,0 +1,1 @@
+"""The embedded backbone: small enough to ship inside the package."""

@@ -1,0 +1,1 @@
+"""Computing with pixels: tiles, resampling, colour, noise, texture and scores that need no network."""

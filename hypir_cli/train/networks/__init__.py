@@ -1,0 +1,1 @@
+"""What is trained against: discriminators, losses and teachers."""
