@@ -15,6 +15,7 @@ from hypir_cli.models.backbones.controls import ControlEmbedding, Controls
 from hypir_cli.models.backbones.pretrained import PretrainedBackbone, traits_of
 from hypir_cli.models.backbones.schedule import (
     alphas_cumprod,
+    look_up,
     prediction_kind,
     read_scheduler_config,
 )
@@ -122,7 +123,7 @@ class SD2Backbone(PretrainedBackbone):
 
     def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
         """`alphas_cumprod` of the model's own schedule."""
-        return self._alphas_cumprod.to(timestep.device)[timestep.round().long()]
+        return look_up(self._alphas_cumprod, timestep)
 
     def control_dim(self) -> int:
         """Width of the sinusoidal timestep code."""
