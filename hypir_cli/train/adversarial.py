@@ -71,7 +71,8 @@ def generator_step(
         (gradient,) = torch.autograd.grad(loss * (weight * scale), leaf, retain_graph=keep)
         total += gradient
         scalars[f"loss/{name}"] = loss.detach()
-        scalars[f"grad/{name}"] = gradient.norm() / scale
+        # Of one image, root mean square over the batch: the same however many images share a batch.
+        scalars[f"grad/{name}"] = gradient.norm() * len(leaf) ** 0.5 / scale
     restored.backward(total)  # type: ignore[no-untyped-call]
     return GeneratorOutcome(
         restored=leaf.detach(),
@@ -89,12 +90,16 @@ def discriminator_step(
     real_target: float,
     runtime: Runtime,
     scale: float,
+    iterate_norms: bool = True,
 ) -> dict[str, Tensor]:
-    """Add the heads' gradients; the generator is not involved: the fake features have no history."""
-    heads = discriminator.heads.train()
+    """Add the heads' gradients; the generator is not involved: the fake features have no history.
+
+    The spectral norms move where `iterate_norms` is set: once per update, so that accumulated batches are judged alike.
+    """
+    heads = discriminator.heads.train(iterate_norms)
     num_real = len(real_features.pooled)
     with runtime.autocast():
-        # Both halves in one call, so that the spectral norms move once per batch.
+        # Both halves in one call: equal norms for real and fake.
         logits = heads(real_features.joined(fake_features.detach()))
         real_logits = [level[:num_real] for level in logits]
         fake_logits = [level[num_real:] for level in logits]

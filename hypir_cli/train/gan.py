@@ -60,6 +60,7 @@ class GanStage(Stage):
         self._info = info
         self._runtime = runtime
         self._statistics: list[Tensor] = []
+        self._norms_moved = False
         backbone = models.backbone
         self._lora_keys = sorted(lora_state_dict(backbone.denoiser))
         self._control_keys: list[str] = []
@@ -100,7 +101,9 @@ class GanStage(Stage):
                 real_target=config.discriminator.real_target,
                 runtime=runtime,
                 scale=scale,
+                iterate_norms=not self._norms_moved,
             )
+            self._norms_moved = True
         if models.predictor is not None:
             self._statistics.append(models.predictor.statistics(pairs.lq, pairs.gt))
         return scalars
@@ -108,6 +111,7 @@ class GanStage(Stage):
     def updated(self) -> None:
         """Move the average, and refit the texture predictor."""
         self.ema.update()
+        self._norms_moved = False
         if self.models.predictor is not None and self._statistics:
             statistics = torch.stack(self._statistics).sum(0).to(self._runtime.device)
             self.models.predictor.update(self._runtime.sum(statistics))
