@@ -8,6 +8,7 @@ from typing import Literal
 
 from hypir_cli.config.degradation import check_probability
 
+PixelKind = Literal["mse", "log-mse", "l1", "log-l1"]
 TEACHER_SIDE = 44
 """Least side in pixels of what a teacher can be asked for."""
 
@@ -16,8 +17,9 @@ TEACHER_SIDE = 44
 class LoraConfig:
     """The adapters that are trained."""
 
-    rank: int = 64
-    """Inner width; the release has 256, the paper's ablation 64."""
+    rank: int | Literal["full"] = 64
+    """Inner width; the release has 256, the paper's ablation 64. `full` trains all weights of VAE and denoiser instead of
+    adapters, for small backbones: in float32, saved as the backbone's own weights."""
     alpha: float | None = None
     """The update is scaled by alpha / rank; unset is rank, a factor of 1."""
     targets: tuple[str, ...] = ()
@@ -25,11 +27,19 @@ class LoraConfig:
     quantize_base: Literal["none", "int8", "fp8", "nf4"] = "none"
     """Number format of the frozen weights under the adapters (QLoRA): less memory, a slightly coarser base."""
     start: Path | None = None
-    """LoRA file to start from instead of fresh adapters; it brings its own rank and targets."""
+    """LoRA file to start from instead of fresh adapters; it brings its own rank and targets. With rank full: a file of whole
+    weights, the result of such a run."""
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"lora.rank must be at least 1, got {self.rank}")
+        if self.rank != "full" and self.rank < 1:
+            raise ValueError(f"lora.rank must be at least 1, or full, got {self.rank}")
+        if self.is_full and self.quantize_base != "none":
+            raise ValueError("lora.rank full trains the base, so lora.quantize_base must be none")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all weights train, and there are no adapters."""
+        return self.rank == "full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +94,10 @@ class LossConfig:
     """Weight of the difference from what is wanted: the clean image, or what a teacher or controls.texture_detail made of it."""
     clean: float = 0.0
     """Weight of the same difference from the clean image itself, where something else is wanted."""
-    pixel_kind: Literal["mse", "log-mse"] = "mse"
-    """Mean squared error on the scale -1..1, or each image's logarithm of it: then a decibel counts the same wherever an image
-    starts from, which a small model that restores light and strong degradations needs."""
+    pixel_kind: PixelKind = "mse"
+    """Mean squared error on the scale -1..1 (mse) or mean absolute error (l1), or each image's logarithm of either: then a
+    decibel counts the same wherever an image starts from, which a small model that restores light and strong degradations
+    needs."""
     texture: float = 0.0
     """Weight of the distance, in octaves, between the result's texture richness and the told one; needs controls.texture."""
     perceptual_kind: Literal["lpips-vgg", "stlpips", "vgg16-hed", "efficientnet-lite0", "none"] = (

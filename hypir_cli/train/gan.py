@@ -1,4 +1,4 @@
-"""The adversarial stage: adapters of the denoiser against a discriminator.
+"""The adversarial stage: adapters of the denoiser, or all weights, against a discriminator.
 
 One generator forward serves both players: the discriminator judges the very images the generator was corrected on, and
 reuses the features that its trunk made of them.
@@ -14,14 +14,8 @@ from torch import Tensor
 
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.models.backbones.controls import Controls
-from hypir_cli.models.checkpoint import CheckpointInfo
-from hypir_cli.models.lora import (
-    CONTROL_PREFIX,
-    PREDICTOR_PREFIX,
-    load_lora_state_dict,
-    lora_state_dict,
-    trainable_parameters,
-)
+from hypir_cli.models.checkpoint import CheckpointInfo, split_prefix
+from hypir_cli.models.lora import CONTROL_PREFIX, PREDICTOR_PREFIX
 from hypir_cli.models.perceptual.trunks import TrunkFeatures
 from hypir_cli.train.adversarial import (
     GeneratorOutcome,
@@ -34,9 +28,9 @@ from hypir_cli.train.generator import GanModels, finish, generate, with_scaled_d
 from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
-from hypir_cli.train.state import load_fitting, split_prefix
+from hypir_cli.train.state import load_fitting
 
-LORA_FILE, EMA_FILE, HEADS_FILE = "lora.safetensors", "ema.safetensors", "discriminator.safetensors"
+EMA_FILE, HEADS_FILE = "ema.safetensors", "discriminator.safetensors"
 
 
 class GanStage(Stage):
@@ -61,9 +55,10 @@ class GanStage(Stage):
         self._runtime = runtime
         self._statistics: list[Tensor] = []
         backbone = models.backbone
-        self._lora_keys = sorted(lora_state_dict(backbone.denoiser))
+        trained = models.trained.named()
+        self._trained_keys = list(trained)
         self._control_keys: list[str] = []
-        weights = trainable_parameters(backbone.denoiser)
+        weights = list(trained.values())
         if backbone.control_embedding is not None:
             named = dict(backbone.control_embedding.requires_grad_(True).named_parameters())
             self._control_keys = list(named)
@@ -127,14 +122,14 @@ class GanStage(Stage):
             return finish(self.models, latents, pairs, controls=controls, config=self._config)
 
     def files(self, *, step: int) -> list[WeightsFile]:
-        """EMA, raw adapters and heads."""
+        """EMA, raw weights and heads."""
         info = replace(self._info, training_step=step)
         live = [parameter.detach() for parameter in self.ema.parameters]
         files = [
             WeightsFile(
                 name=EMA_FILE, tensors=self._named(self.ema.shadow), info=replace(info, ema=True)
             ),
-            WeightsFile(name=LORA_FILE, tensors=self._named(live), info=info),
+            WeightsFile(name=self.models.trained.file_name, tensors=self._named(live), info=info),
         ]
         if self.models.discriminator is not None:
             heads = self.models.discriminator.heads.state_dict()
@@ -149,14 +144,15 @@ class GanStage(Stage):
         loaded = {
             name: load_fitting(folder / name, backbone=self._info.backbone) for name in wanted
         }
-        lora, controls, predictor = self._split(loaded[LORA_FILE])
-        load_lora_state_dict(backbone.denoiser, lora, source=str(folder / LORA_FILE))
+        live = folder / self.models.trained.file_name
+        weights, controls, predictor = self._split(loaded[live.name])
+        self.models.trained.load(weights, source=str(live))
         if backbone.control_embedding is not None:
             backbone.control_embedding.load_state_dict(controls)
         if self.models.predictor is not None:
             self.models.predictor.load_state_dict(predictor)
-        lora, controls, _ = self._split(loaded[EMA_FILE])
-        average = [lora[key] for key in self._lora_keys]
+        weights, controls, _ = self._split(loaded[EMA_FILE])
+        average = [weights[key] for key in self._trained_keys]
         average += [controls[key] for key in self._control_keys]
         self.ema.load(average, num_updates=ema_updates)
         if self.models.discriminator is not None:
@@ -175,7 +171,7 @@ class GanStage(Stage):
             return discriminator.features(real)
 
     def _named(self, values: list[Tensor]) -> dict[str, Tensor]:
-        keys = [*self._lora_keys, *(f"{CONTROL_PREFIX}{key}" for key in self._control_keys)]
+        keys = [*self._trained_keys, *(f"{CONTROL_PREFIX}{key}" for key in self._control_keys)]
         tensors = dict(zip(keys, values, strict=True))
         if self.models.predictor is not None:
             state = self.models.predictor.state_dict()
@@ -186,5 +182,5 @@ class GanStage(Stage):
         self, tensors: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         controls, rest = split_prefix(tensors, CONTROL_PREFIX)
-        predictor, lora = split_prefix(rest, PREDICTOR_PREFIX)
-        return lora, controls, predictor
+        predictor, weights = split_prefix(rest, PREDICTOR_PREFIX)
+        return weights, controls, predictor

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hypir_cli.config.adversarial import PixelKind
 from hypir_cli.pixels.texture import laplacian_of, smooth_richness
 
 ERROR_FLOOR = 1e-4
 """Squared error, on the scale 0..1, that hardly needs lowering: 40 dB."""
+ABSOLUTE_FLOOR = 0.003
+"""Absolute error, on the scale 0..1, that hardly needs lowering: about 48 dB."""
 CELLS_PER_WINDOW = 8
 """Cells along the side of the windows in which detail is compared place by place."""
 SIGN_WEIGHT = 4.0
@@ -73,9 +76,31 @@ def log_pixel_loss(images: Tensor, target: Tensor) -> Tensor:
     return (errors + ERROR_FLOOR).log().mean()
 
 
-def image_loss(images: Tensor, target: Tensor, *, kind: str) -> Tensor:
-    """`pixel_loss` for kind `mse`, `log_pixel_loss` for `log-mse`; scalar."""
-    return log_pixel_loss(images, target) if kind == "log-mse" else pixel_loss(images, target)
+def absolute_loss(images: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error on the scale -1..1 of images given in 0..1; scalar."""
+    return 2.0 * F.l1_loss(images.float(), target.float())
+
+
+def log_absolute_loss(images: Tensor, target: Tensor) -> Tensor:
+    """Logarithm of each image's mean absolute error, mean over the images of (B, 3, H, W) in 0..1; scalar.
+
+    A decibel is 0.115 whatever an image starts from; errors below `ABSOLUTE_FLOOR` count less and less.
+    """
+    errors = (images.float() - target.float()).abs().flatten(1).mean(1)
+    return (errors + ABSOLUTE_FLOOR).log().mean()
+
+
+_IMAGE_LOSSES = {
+    "mse": pixel_loss,
+    "log-mse": log_pixel_loss,
+    "l1": absolute_loss,
+    "log-l1": log_absolute_loss,
+}
+
+
+def image_loss(images: Tensor, target: Tensor, *, kind: PixelKind) -> Tensor:
+    """The pixel loss that a setting names; scalar."""
+    return _IMAGE_LOSSES[kind](images, target)
 
 
 def texture_loss(images: Tensor, asked: Tensor) -> Tensor:
