@@ -80,7 +80,12 @@ def test_a_discriminator_step_leaves_the_generator_alone(tmp_path: Path) -> None
         fake = models.discriminator.features(pairs.lq)
         true = models.discriminator.features(pairs.gt)
         discriminator_step(
-            models.discriminator, true, fake, real_target=0.8, runtime=runtime, scale=1.0
+            models.discriminator,
+            true,
+            fake,
+            config=config.discriminator,
+            runtime=runtime,
+            scale=1.0,
         )
         assert _same(before, _state(models.backbone.denoiser))
         assert _same(trunk, _state(models.discriminator.trunk))

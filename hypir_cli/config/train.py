@@ -146,6 +146,8 @@ class TrainGanConfig(RunConfig):
         super().__post_init__()
         if self.lora.is_full and self.optim.shard_frozen:
             raise ValueError("optim.shard_frozen has nothing to deal out with lora.rank full")
+        if self.discriminator.alone_steps and not self.loss.adversarial:
+            raise ValueError("discriminator.alone_steps needs loss.adversarial above 0")
         if self.loss.texture > 0 and not self.controls.texture:
             raise ValueError("loss.texture needs controls.texture: true")
         side = self.data.crop_size

@@ -20,6 +20,7 @@ from hypir_cli.models.perceptual.trunks import TrunkFeatures
 from hypir_cli.train.adversarial import (
     GeneratorOutcome,
     discriminator_step,
+    disturbed_features,
     generator_step,
     real_images,
 )
@@ -74,28 +75,23 @@ class GanStage(Stage):
         """Gradients of both players from one generator forward."""
         models, config, runtime = self.models, self._config, self._runtime
         pairs = with_scaled_detail(pairs, config=config.controls)
-        with runtime.autocast():
+        with runtime.autocast(), torch.set_grad_enabled(not self._alone):
             restored, controls = generate(models, pairs, config=config)
-        outcome = generator_step(
-            models,
-            restored,
-            pairs,
-            controls=controls,
-            config=config,
-            runtime=runtime,
-            scale=scale,
-        )
-        scalars = dict(outcome.scalars)
-        if models.discriminator is not None:
-            assert outcome.fake_features is not None
-            scalars |= discriminator_step(
-                models.discriminator,
-                self._real_features(models.discriminator, pairs, outcome),
-                outcome.fake_features,
-                real_target=config.discriminator.real_target,
+        outcome = None
+        scalars: dict[str, Tensor] = {}
+        if not self._alone:
+            outcome = generator_step(
+                models,
+                restored,
+                pairs,
+                controls=controls,
+                config=config,
                 runtime=runtime,
                 scale=scale,
             )
+            scalars |= outcome.scalars
+        if models.discriminator is not None:
+            scalars |= self._judge(models.discriminator, restored, pairs, outcome, scale=scale)
         if models.predictor is not None:
             self._statistics.append(models.predictor.statistics(pairs.lq, pairs.gt))
         return scalars
@@ -158,17 +154,48 @@ class GanStage(Stage):
         if self.models.discriminator is not None:
             self.models.discriminator.heads.load_state_dict(loaded[HEADS_FILE])
 
-    @torch.no_grad()
-    def _real_features(
-        self, discriminator: Discriminator, pairs: Pairs, outcome: GeneratorOutcome
-    ) -> TrunkFeatures:
-        """Trunk features of what is shown as real; the perceptual loss may have made them already."""
-        with self._runtime.autocast():
+    @property
+    def _alone(self) -> bool:
+        """Whether the discriminator still trains without the generator."""
+        return self.ema.num_updates < self._config.discriminator.alone_steps
+
+    def _judge(
+        self,
+        discriminator: Discriminator,
+        restored: Tensor,
+        pairs: Pairs,
+        outcome: GeneratorOutcome | None,
+        *,
+        scale: float,
+    ) -> dict[str, Tensor]:
+        """Gradients of the discriminator; what the generator's step (None without one) made of the images is used again."""
+        settings, runtime = self._config.discriminator, self._runtime
+        disturbed = None
+        with torch.no_grad(), runtime.autocast():
             real = real_images(self.models.backbone, pairs.gt, config=self._config)
-            is_target = real is pairs.wanted and self._config.loss.target == "clean"
-            if is_target and outcome.target_features is not None:
-                return outcome.target_features
-            return discriminator.features(real)
+            real_features = self._made(outcome, real, pairs) or discriminator.features(real)
+            fake_features = None if outcome is None else outcome.fake_features
+            fake_features = fake_features or discriminator.features(restored.detach())
+            if settings.r1:
+                disturbed = disturbed_features(discriminator, real, pairs, sigma=settings.r1_sigma)
+        return discriminator_step(
+            discriminator,
+            real_features,
+            fake_features,
+            disturbed,
+            config=settings,
+            runtime=runtime,
+            scale=scale,
+        )
+
+    def _made(
+        self, outcome: GeneratorOutcome | None, real: Tensor, pairs: Pairs
+    ) -> TrunkFeatures | None:
+        """Trunk features of the real images, where a loss of the generator has made them already."""
+        if outcome is None or outcome.real_features is not None:
+            return None if outcome is None else outcome.real_features
+        is_target = real is pairs.wanted and self._config.loss.target == "clean"
+        return outcome.target_features if is_target else None
 
     def _named(self, values: list[Tensor]) -> dict[str, Tensor]:
         keys = [*self._trained_keys, *(f"{CONTROL_PREFIX}{key}" for key in self._control_keys)]

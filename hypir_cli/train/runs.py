@@ -17,6 +17,7 @@ from hypir_cli.models.perceptual.distances import (
     PerceptualDistance,
     TrunkDistance,
     build_perceptual,
+    build_vgg_loss,
 )
 from hypir_cli.models.perceptual.trunks import EFFICIENTNET, build_trunk
 from hypir_cli.models.placement import place, place_text_encoders, quantize
@@ -93,7 +94,12 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
         settings = config.discriminator
         trunk = build_trunk(settings.trunk, seed=config.seed)
         discriminator = Discriminator(
-            trunk, hidden=settings.hidden, patch_width=settings.patch_width, seed=config.seed
+            trunk,
+            hidden=settings.hidden,
+            patch_width=settings.patch_width,
+            pixel_width=settings.pixel_width,
+            pixel_scales=settings.pixel_scales,
+            seed=config.seed,
         )
         discriminator = discriminator.to(runtime.device)
     if config.loss.perceptual > 0:
@@ -125,6 +131,11 @@ def _perceptual(
     kind = config.loss.perceptual_kind
     if discriminator is not None and kind == config.discriminator.trunk == EFFICIENTNET:
         return TrunkDistance(discriminator.trunk)
+    loss = config.loss
+    if loss.perceptual_features == "raw" or loss.perceptual_levels:
+        return build_vgg_loss(
+            kind, features=loss.perceptual_features, levels=loss.perceptual_levels
+        )
     return build_perceptual(kind)
 
 
@@ -140,9 +151,7 @@ def _load(config: RunConfig, device: torch.device, *, dtype: torch.dtype) -> Bac
     return backbone
 
 
-def _adapt(
-    backbone: Backbone, *, config: TrainGanConfig
-) -> tuple[CheckpointInfo, TrainedWeights]:
+def _adapt(backbone: Backbone, *, config: TrainGanConfig) -> tuple[CheckpointInfo, TrainedWeights]:
     """Put adapters and controls into the backbone; gives the header of the files to come, and what trains."""
     lora, controls = config.lora, config.controls
     timestep, coeff_timestep = timesteps(backbone, config)

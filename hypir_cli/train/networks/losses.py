@@ -62,6 +62,33 @@ def generator_loss(fake_logits: Sequence[Tensor], *, target: float) -> Tensor:
     return multilevel_bce(fake_logits, target=target).mean()
 
 
+def relativistic_loss(winners: Sequence[Tensor], losers: Sequence[Tensor]) -> Tensor:
+    """Falls as every logit of the winners rises above the loser's at the same place; scalar.
+
+    The discriminator calls it with real images as winners, the generator with its own: each level (B, ...) of one is compared
+    with the same level of the other, sample by sample, so a fake stands beside the real image it was made from.
+
+    Source: relativistic pairing GAN (arXiv:1807.00734; arXiv:2501.05441, eq. 4).
+    """
+    levels = [
+        F.softplus(other.float() - one.float()).flatten(1).mean(1)
+        for one, other in zip(winners, losers, strict=True)
+    ]
+    return torch.stack(levels).sum(0).mean()
+
+
+def steadiness_loss(logits: Sequence[Tensor], disturbed: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference of the logits of real images and of the same with faint noise; scalar.
+
+    Source: approximate R1, adversarial post-training (arXiv:2501.08316), eq. 5.
+    """
+    levels = [
+        (one.float() - other.float()).square().flatten(1).mean(1)
+        for one, other in zip(logits, disturbed, strict=True)
+    ]
+    return torch.stack(levels).sum(0).mean()
+
+
 def pixel_loss(images: Tensor, target: Tensor) -> Tensor:
     """Mean squared error on the scale -1..1 of images given in 0..1; scalar."""
     return 4.0 * F.mse_loss(images.float(), target.float())
