@@ -49,7 +49,8 @@ def _power(planes: Tensor) -> Tensor:
     window = torch.hann_window(WINDOW, device=planes.device)
     window = window / window.square().sum().sqrt()
     pieces = (pieces - pieces.mean(-1, keepdim=True)) * window
-    return torch.fft.rfft(pieces).abs().square().mean((1, 2))
+    power: Tensor = torch.fft.rfft(pieces).abs().square().mean((1, 2))
+    return power
 
 
 def _stand_out(power: Tensor) -> Tensor:
