@@ -15,6 +15,7 @@ from hypir_cli.config.adversarial import (
     DiscriminatorConfig,
     LoraConfig,
     LossConfig,
+    PixelKind,
     TeacherConfig,
 )
 from hypir_cli.config.data import DataConfig
@@ -125,8 +126,9 @@ class TrainEncoderConfig(RunConfig):
     target: Literal["frozen", "paper", "pixel"] = "frozen"
     """What the decoded latent of the degraded image is compared with: that of the clean image by the original encoder
     (frozen), by the encoder in training (paper; can collapse), or the clean image itself (pixel)."""
-    pixel_kind: Literal["mse", "log-mse"] = "mse"
-    """How the images differ: mean squared error on the scale -1..1, or each image's logarithm of it, which counts decibels."""
+    pixel_kind: PixelKind = "mse"
+    """How the images differ: mean squared (mse) or absolute (l1) error on the scale -1..1, or each image's logarithm of either,
+    which counts decibels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,10 @@ class TrainGanConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.lora.is_full and self.optim.shard_frozen:
+            raise ValueError("optim.shard_frozen has nothing to deal out with lora.rank full")
+        if self.discriminator.alone_steps and not self.loss.adversarial:
+            raise ValueError("discriminator.alone_steps needs loss.adversarial above 0")
         if self.loss.texture > 0 and not self.controls.texture:
             raise ValueError("loss.texture needs controls.texture: true")
         side = self.data.crop_size
