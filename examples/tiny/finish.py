@@ -1,6 +1,6 @@
 """Put whole weights, the result of `hypir train-gan` with `lora.rank: full`, into a folder for `--base`.
 
-    python examples/tiny/finish.py BASE_DIR RUN_DIR/ema.safetensors OUT_DIR
+python examples/tiny/finish.py BASE_DIR RUN_DIR/ema.safetensors OUT_DIR
 """
 
 from __future__ import annotations
