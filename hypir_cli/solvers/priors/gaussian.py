@@ -35,14 +35,15 @@ class GaussianPrior:
         """The posterior mean, in closed form."""
         gain = self._values / (self._values + sigma**2)
         centred = x.flatten(1) - self.mean.flatten()
-        shrunk = ((centred @ self._axes) * gain) @ self._axes.T
+        shrunk: Tensor = ((centred @ self._axes) * gain) @ self._axes.T
         return (shrunk + self.mean.flatten()).reshape(x.shape)
 
     def log_evidence(self, x: Tensor, sigma: float) -> Tensor:
         """Log density of noisy samples, (B,)."""
         variances = self._values + sigma**2
         coordinates = (x.flatten(1) - self.mean.flatten()) @ self._axes
-        return -0.5 * (coordinates.square() / variances + variances.log()).sum(1)
+        log_density: Tensor = -0.5 * (coordinates.square() / variances + variances.log()).sum(1)
+        return log_density
 
     def encode(self, images: Tensor) -> Tensor:
         """The images themselves."""
@@ -120,9 +121,7 @@ class GaussianMixturePrior:
                 matrix
             )
             away = y - matrix @ part.mean.flatten()
-            evidence.append(
-                -0.5 * (away @ torch.linalg.solve(spread, away) + torch.logdet(spread))
-            )
+            evidence.append(-0.5 * (away @ torch.linalg.solve(spread, away) + torch.logdet(spread)))
         weights = torch.softmax(torch.stack(evidence) + self.weights.log(), dim=0)
         parts = [part.posterior(matrix, y, noise=noise) for part in self.parts]
         return GaussianMixturePrior(weights, parts)

@@ -73,7 +73,7 @@ def reverse_steps(alphas_cumprod: Tensor, *, steps: int) -> list[ReverseStep]:
     """The discrete reverse process through `steps` evenly spaced timesteps; all of them when there are no more."""
     total = len(alphas_cumprod)
     count = min(steps, total)
-    places = torch.linspace(total - 1, 0, count).round().long().unique().flip(0)
+    places = torch.linspace(total - 1, 0, count, dtype=torch.float64).round().long()
     alphas = alphas_cumprod[places].tolist()
     following = [*alphas[1:], 1.0]
     return [

@@ -43,7 +43,7 @@ class Measurement:
         Without noise it is the root mean square error itself.
         """
         count = num_measured(self.operator, self.y)
-        size = self.errors(images).norm(dim=1) / max(count, 1) ** 0.5
+        size: Tensor = self.errors(images).norm(dim=1) / max(count, 1) ** 0.5
         return size / self.noise if self.noise > 0 else size
 
     def first_image(self) -> Tensor:
