@@ -7,109 +7,41 @@ zeros, as its makers intended. Texture and generativity are added to the pooled 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from hypir_cli.models.backbones.base import PromptEmbeds
 from hypir_cli.models.backbones.controls import Controls
-from hypir_cli.models.backbones.flow import require_flow, sigma_of
-from hypir_cli.models.backbones.pretrained import PretrainedBackbone, traits_of
-from hypir_cli.models.backbones.schedule import read_scheduler_config
+from hypir_cli.models.backbones.flow import FlowBackbone
 from hypir_cli.models.backbones.text import clip_embeddings, dropped_text, t5_embeddings, token_ids
-from hypir_cli.models.components import load_component, load_tokenizer, settle
-from hypir_cli.models.hub import find_base
-from hypir_cli.models.layout import missing_parts
-from hypir_cli.models.presets import BackbonePreset, backbone_preset
 
-NATIVE_TILE = 1024
 T5_LENGTH = 256
 """Tokens of the T5 half of the sequence."""
 
 
-class Sd3Backbone(PretrainedBackbone):
-    """SD3 behind the contract; `load` builds it from files.
-
-    Args:
-        vae: Autoencoder.
-        transformer: Denoiser.
-        text_encoders: `text_encoder`, `text_encoder_2` and, optionally, T5 as `text_encoder_3`.
-        tokenizers: `tokenizer`, `tokenizer_2` and, with T5, `tokenizer_3`.
-        preset: Timesteps, LoRA targets, tile.
-    """
+class Sd3Backbone(FlowBackbone):
+    """SD3 behind the contract; T5 may be absent."""
 
     name = "sd3"
-    """Registry name."""
+    parts: ClassVar[Mapping[str, type[Any]]] = {
+        "vae": AutoencoderKL,
+        "transformer": SD3Transformer2DModel,
+        "text_encoder": CLIPTextModelWithProjection,
+        "text_encoder_2": CLIPTextModelWithProjection,
+        "text_encoder_3": T5EncoderModel,
+        "tokenizer": CLIPTokenizer,
+        "tokenizer_2": CLIPTokenizer,
+        "tokenizer_3": T5TokenizerFast,
+    }
 
-    def __init__(
-        self,
-        *,
-        vae: AutoencoderKL,
-        transformer: SD3Transformer2DModel,
-        text_encoders: Mapping[str, nn.Module],
-        tokenizers: Mapping[str, Any],
-        preset: BackbonePreset,
-    ) -> None:
-        traits = traits_of(
-            vae,
-            name=self.name,
-            preset=preset,
-            prediction="flow",
-            native_tile=NATIVE_TILE,
-            latent_multiple=int(transformer.config.patch_size),
-        )
-        super().__init__(
-            traits=traits,
-            vae=vae,
-            denoiser=transformer,
-            text_encoders=text_encoders,
-            tokenizers=tokenizers,
-        )
-
-    @classmethod
-    def load(
-        cls,
-        base: str | None = None,
-        *,
-        revision: str | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> Sd3Backbone:
-        """The backbone from a diffusers-layout folder or a hub id; None takes the preset's ids.
-
-        Raises:
-            BackboneError: The weights cannot be found, downloaded or read.
-        """
-        preset = backbone_preset(cls.name)
-        root = find_base(base, name=cls.name, preset=preset, revision=revision)
-        require_flow(read_scheduler_config(root / "scheduler"), source=str(root))
-        clip, t5 = CLIPTextModelWithProjection, T5EncoderModel
-        encoders = {"text_encoder": clip, "text_encoder_2": clip, "text_encoder_3": t5}
-        tokenizers = {
-            "tokenizer": CLIPTokenizer,
-            "tokenizer_2": CLIPTokenizer,
-            "tokenizer_3": T5TokenizerFast,
-        }
-        if missing_parts(root, ("text_encoder_3", "tokenizer_3")):
-            del encoders["text_encoder_3"], tokenizers["tokenizer_3"]
-        backbone = cls(
-            vae=load_component(AutoencoderKL, root, "vae", dtype=dtype),
-            transformer=load_component(SD3Transformer2DModel, root, "transformer", dtype=dtype),
-            text_encoders={
-                part: load_component(kind, root, part, dtype=dtype)
-                for part, kind in encoders.items()
-            },
-            tokenizers={
-                part: load_tokenizer(kind, root, part) for part, kind in tokenizers.items()
-            },
-            preset=preset,
-        )
-        settle(backbone.components(), device=torch.device(device))
-        return backbone
+    def latent_multiple(self) -> int:
+        """Side of a patch."""
+        return int(self.denoiser_config.patch_size)
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         """CLIP and T5 tokens one after the other, (B, 77 + 256, 4096), and both CLIP prompt vectors."""
@@ -152,10 +84,6 @@ class Sd3Backbone(PretrainedBackbone):
             return_dict=False,
         )[0]
         return output.float()
-
-    def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
-        """Sigma, in the sense of `flow.sigma_of`."""
-        return sigma_of(timestep, num_train_timesteps=self.traits.num_train_timesteps)
 
     def control_dim(self) -> int:
         """Length of the pooled prompt vector."""

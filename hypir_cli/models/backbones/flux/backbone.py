@@ -7,16 +7,16 @@ with, [schnell] none. Texture and generativity are added to the CLIP vector.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from hypir_cli.models.backbones.base import PromptEmbeds
 from hypir_cli.models.backbones.controls import Controls
-from hypir_cli.models.backbones.flow import require_flow, sigma_of
+from hypir_cli.models.backbones.flow import FlowBackbone
 from hypir_cli.models.backbones.packing import (
     PATCH,
     from_tokens,
@@ -25,93 +25,31 @@ from hypir_cli.models.backbones.packing import (
     to_tokens,
     unpatchify,
 )
-from hypir_cli.models.backbones.pretrained import PretrainedBackbone, traits_of
-from hypir_cli.models.backbones.schedule import read_scheduler_config
 from hypir_cli.models.backbones.text import dropped_text, t5_embeddings, token_ids
-from hypir_cli.models.components import load_component, load_tokenizer, settle
 from hypir_cli.models.execution import module_device
-from hypir_cli.models.hub import find_base
-from hypir_cli.models.presets import BackbonePreset, backbone_preset
 
-NAME = "flux"
-NATIVE_TILE = 1024
 T5_LENGTH = 512
 """Tokens of the T5 sequence."""
 NUM_AXES = 3
 """Axes of a position id: an unused one, row, column."""
 
 
-class FluxBackbone(PretrainedBackbone):
-    """FLUX.1 behind the contract; `load` builds it from files.
+class FluxBackbone(FlowBackbone):
+    """FLUX.1 behind the contract."""
 
-    Args:
-        vae: Autoencoder.
-        transformer: Denoiser.
-        text_encoders: CLIP as `text_encoder`, T5 as `text_encoder_2`.
-        tokenizers: `tokenizer` and `tokenizer_2`.
-        preset: Timesteps, LoRA targets, tile, and the guidance that a distilled network is told.
-    """
+    name = "flux"
+    parts: ClassVar[Mapping[str, type[Any]]] = {
+        "vae": AutoencoderKL,
+        "transformer": FluxTransformer2DModel,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": T5EncoderModel,
+        "tokenizer": CLIPTokenizer,
+        "tokenizer_2": T5TokenizerFast,
+    }
 
-    def __init__(
-        self,
-        *,
-        vae: AutoencoderKL,
-        transformer: FluxTransformer2DModel,
-        text_encoders: Mapping[str, nn.Module],
-        tokenizers: Mapping[str, Any],
-        preset: BackbonePreset,
-    ) -> None:
-        traits = traits_of(
-            vae,
-            name=NAME,
-            preset=preset,
-            prediction="flow",
-            native_tile=NATIVE_TILE,
-            latent_multiple=PATCH,
-        )
-        super().__init__(
-            traits=traits,
-            vae=vae,
-            denoiser=transformer,
-            text_encoders=text_encoders,
-            tokenizers=tokenizers,
-        )
-        self.guidance = preset.guidance
-
-    @classmethod
-    def load(
-        cls,
-        base: str | None = None,
-        *,
-        revision: str | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> FluxBackbone:
-        """The backbone from a diffusers-layout folder or a hub id; None takes the preset's ids.
-
-        Raises:
-            BackboneError: The weights cannot be found, downloaded or read.
-        """
-        preset = backbone_preset(NAME)
-        root = find_base(base, name=NAME, preset=preset, revision=revision)
-        require_flow(read_scheduler_config(root / "scheduler"), source=str(root))
-        backbone = cls(
-            vae=load_component(AutoencoderKL, root, "vae", dtype=dtype),
-            transformer=load_component(FluxTransformer2DModel, root, "transformer", dtype=dtype),
-            text_encoders={
-                "text_encoder": load_component(CLIPTextModel, root, "text_encoder", dtype=dtype),
-                "text_encoder_2": load_component(
-                    T5EncoderModel, root, "text_encoder_2", dtype=dtype
-                ),
-            },
-            tokenizers={
-                "tokenizer": load_tokenizer(CLIPTokenizer, root, "tokenizer"),
-                "tokenizer_2": load_tokenizer(T5TokenizerFast, root, "tokenizer_2"),
-            },
-            preset=preset,
-        )
-        settle(backbone.components(), device=torch.device(device))
-        return backbone
+    def latent_multiple(self) -> int:
+        """Side of a patch."""
+        return PATCH
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         """T5 tokens, (B, 512, 4096), and CLIP's pooled output, (B, 768)."""
@@ -151,10 +89,6 @@ class FluxBackbone(PretrainedBackbone):
         )[0]
         return unpatchify(from_tokens(output, height=height, width=width)).float()
 
-    def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
-        """Sigma, in the sense of `flow.sigma_of`."""
-        return sigma_of(timestep, num_train_timesteps=self.traits.num_train_timesteps)
-
     def control_dim(self) -> int:
         """Length of the pooled prompt vector."""
         return int(self.denoiser_config.pooled_projection_dim)
@@ -162,4 +96,4 @@ class FluxBackbone(PretrainedBackbone):
     def _guidance(self, batch: int, *, device: torch.device) -> Tensor | None:
         if not self.denoiser_config.guidance_embeds:
             return None
-        return torch.full((batch,), self.guidance, device=device)
+        return torch.full((batch,), self.preset.guidance, device=device)

@@ -7,8 +7,8 @@ pooled prompt vector, so texture and generativity are added to its timestep embe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
@@ -18,7 +18,7 @@ from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.base import PromptEmbeds
 from hypir_cli.models.backbones.controls import ControlEmbedding, Controls
-from hypir_cli.models.backbones.flow import require_flow, sigma_of
+from hypir_cli.models.backbones.flow import FlowBackbone
 from hypir_cli.models.backbones.packing import (
     PATCH,
     from_tokens,
@@ -27,15 +27,8 @@ from hypir_cli.models.backbones.packing import (
     to_tokens,
     unpatchify,
 )
-from hypir_cli.models.backbones.pretrained import PretrainedBackbone, traits_of
-from hypir_cli.models.backbones.schedule import read_scheduler_config
-from hypir_cli.models.components import load_component, load_tokenizer, settle
 from hypir_cli.models.execution import module_device
-from hypir_cli.models.hub import find_base
-from hypir_cli.models.presets import BackbonePreset, backbone_preset
 
-NAME = "flux2"
-NATIVE_TILE = 1024
 TEXT_LENGTH = 512
 """Tokens of the text sequence."""
 TEXT_DEPTHS = (0.25, 0.5, 0.75)
@@ -63,74 +56,42 @@ class ControlledTimeEmbedding(nn.Module):
         return embedding if guidance is None else embedding + guidance / 1000.0
 
 
-class Flux2Backbone(PretrainedBackbone):
-    """FLUX.2 [klein] behind the contract; `load` builds it from files.
-
-    Args:
-        vae: Autoencoder with a batch norm over patches.
-        transformer: Denoiser without guidance embedding.
-        text_encoder: Language model.
-        tokenizer: Its tokenizer, with a chat template.
-        preset: Timesteps, LoRA targets, tile.
+class Flux2Backbone(FlowBackbone):
+    """FLUX.2 [klein] behind the contract.
 
     Raises:
         BackboneError: The transformer is another member of the family, which wants a guidance strength.
     """
 
+    name = "flux2"
+    parts: ClassVar[Mapping[str, type[Any]]] = {
+        "vae": AutoencoderKLFlux2,
+        "transformer": Flux2Transformer2DModel,
+        "text_encoder": Qwen3ForCausalLM,
+        "tokenizer": Qwen2TokenizerFast,
+    }
+
     def __init__(
         self,
         *,
-        vae: AutoencoderKLFlux2,
-        transformer: Flux2Transformer2DModel,
-        text_encoder: Qwen3ForCausalLM,
-        tokenizer: Qwen2TokenizerFast,
-        preset: BackbonePreset,
+        networks: Mapping[str, nn.Module],
+        tokenizers: Mapping[str, Any],
+        scheduler_config: Mapping[str, Any],
     ) -> None:
-        _require_klein(transformer)
-        traits = traits_of(
-            vae,
-            name=NAME,
-            preset=preset,
-            prediction="flow",
-            native_tile=NATIVE_TILE,
-            latent_multiple=PATCH,
-        )
+        _require_klein(networks["transformer"])
         super().__init__(
-            traits=traits,
-            vae=vae,
-            denoiser=transformer,
-            text_encoders={"text_encoder": text_encoder},
-            tokenizers={"tokenizer": tokenizer},
+            networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config
         )
-        layers = text_encoder.config.num_hidden_layers
-        self.text_layers = tuple(int(layers * depth) for depth in TEXT_DEPTHS)
 
-    @classmethod
-    def load(
-        cls,
-        base: str | None = None,
-        *,
-        revision: str | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> Flux2Backbone:
-        """The backbone from a diffusers-layout folder or a hub id; None takes the preset's ids.
+    def latent_multiple(self) -> int:
+        """Side of a patch."""
+        return PATCH
 
-        Raises:
-            BackboneError: The weights cannot be found, downloaded or read.
-        """
-        preset = backbone_preset(NAME)
-        root = find_base(base, name=NAME, preset=preset, revision=revision)
-        require_flow(read_scheduler_config(root / "scheduler"), source=str(root))
-        backbone = cls(
-            vae=load_component(AutoencoderKLFlux2, root, "vae", dtype=dtype),
-            transformer=load_component(Flux2Transformer2DModel, root, "transformer", dtype=dtype),
-            text_encoder=load_component(Qwen3ForCausalLM, root, "text_encoder", dtype=dtype),
-            tokenizer=load_tokenizer(Qwen2TokenizerFast, root),
-            preset=preset,
-        )
-        settle(backbone.components(), device=torch.device(device))
-        return backbone
+    @property
+    def text_layers(self) -> tuple[int, ...]:
+        """Layers of the language model whose states are the text."""
+        config: Any = self.text_encoder("text_encoder").config
+        return tuple(int(config.num_hidden_layers * depth) for depth in TEXT_DEPTHS)
 
     def normalize(self, latents: Tensor) -> Tensor:
         """The VAE's own latents, (B, 32, h, w), with every patch channel at mean 0 and variance 1."""
@@ -191,10 +152,6 @@ class Flux2Backbone(PretrainedBackbone):
         )[0]
         return unpatchify(from_tokens(output, height=height, width=width)).float()
 
-    def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
-        """Sigma, in the sense of `flow.sigma_of`."""
-        return sigma_of(timestep, num_train_timesteps=self.traits.num_train_timesteps)
-
     def control_dim(self) -> int:
         """Width of the timestep embedding."""
         config = self.denoiser_config
@@ -225,7 +182,7 @@ class Flux2Backbone(PretrainedBackbone):
         return mean, (variance + self.vae.config.batch_norm_eps).sqrt()
 
 
-def _require_klein(transformer: Flux2Transformer2DModel) -> None:
+def _require_klein(transformer: Any) -> None:
     if not transformer.config.guidance_embeds:
         return
     raise BackboneError(
