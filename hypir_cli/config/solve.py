@@ -14,6 +14,7 @@ Task = Literal[
     "super-resolution", "gaussian-blur", "motion-blur", "kernel", "inpaint", "colorize", "jpeg"
 ]
 Method = Literal["dps", "dpps", "spgd", "latino"]
+MethodChoice = Literal["auto", "dps", "dpps", "spgd", "latino"]
 
 
 def _check_range(
@@ -158,7 +159,7 @@ class LatinoConfig:
 class SamplingConfig:
     """How an image is found."""
 
-    method: Method | Literal["auto"] = "auto"
+    method: MethodChoice = "auto"
     """dps, dpps, spgd or latino; auto takes the one that did best for the task."""
     steps: int | None = None
     """Noise levels to stop by; unset takes the method's."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import psutil
 import torch
 
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
@@ -24,6 +22,7 @@ from hypir_cli.folder import (
     scan_inputs,
 )
 from hypir_cli.images import ImageData
+from hypir_cli.models.device import peak_memory
 from hypir_cli.restore.engine import Engine, Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
@@ -153,18 +152,6 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
         },
         "peak_memory": peak_memory(engine.model.backbone.device),
     }
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: on CUDA the most since the last reset on the device, elsewhere the most this process ever held."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _reset_peak(engine: Engine) -> None:
