@@ -167,7 +167,8 @@ def test_restore_takes_a_preset_and_flags_beat_it(tmp_path: Path) -> None:
         out = tmp_path / f"{Path(preset).stem}{side}.png"
         arguments = [str(tmp_path / "a.png"), str(out), "--preset", preset, *extra]
         assert CliRunner().invoke(app, ["restore", *arguments]).exit_code == 0
-        assert Image.open(out).size == (side, side)
+        with Image.open(out) as result:
+            assert result.size == (side, side)
 
 
 def test_work_is_done_in_order_and_errors_end_only_their_own() -> None:
@@ -226,7 +227,8 @@ def test_files_have_addresses_only_once_they_are_put_on_the_shelf(tmp_path: Path
     assert shelf.find(address.rsplit("/", 1)[1]) == photo
     copy = shelf.find(shelf.picture(scan).rsplit("/", 1)[1])
     assert copy is not None
-    assert np.array_equal(np.asarray(Image.open(copy)), np.asarray(Image.open(scan)))
+    with Image.open(copy) as shown, Image.open(scan) as original:
+        assert np.array_equal(np.asarray(shown), np.asarray(original))
     row = ComparisonRow(name="</script>", before=photo, after=(scan,))
     page = shelf.find(shelf.comparison([row], title="<b>").rsplit("/", 1)[1])
     assert page is not None

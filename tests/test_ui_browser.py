@@ -223,7 +223,8 @@ def test_cancelling_keeps_what_is_done_and_a_second_run_goes_on(
     finished = {path.name: path.read_bytes() for path in target.glob("[0-9]*.png")}
     assert 1 <= len(finished) < 6
     for path in target.glob("[0-9]*.png"):
-        Image.open(path).load()
+        with Image.open(path) as result:
+            result.load()
     _click(driver, "#hypir-restore-all")
     _await_text(driver, "#hypir-status", "6 of 6 images")
     _await_text(driver, "#hypir-status", "large: done")
@@ -264,7 +265,8 @@ def test_forty_megapixels_are_shown_tried_and_restored(driver: Chrome, place: Pa
     _await_text(driver, "#hypir-status", "Restoring forty.jpg: done", seconds=600)
     with urlopen(str(_find(driver, ".hypir-download").get_attribute("href"))) as answer:
         (place / "got.jpg").write_bytes(answer.read())
-    assert Image.open(place / "got.jpg").size == (7300, 5500)
+    with Image.open(place / "got.jpg") as result:
+        assert result.size == (7300, 5500)
     assert not _complaints(driver)
 
 

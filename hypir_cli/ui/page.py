@@ -197,7 +197,7 @@ class Page:
     def _restore(self, memory: Memory, preset: str, *values: Any) -> str:
         return _said(lambda: self._desk(memory).restore(preset, self._checked(values)))
 
-    def _preview(self, memory: Memory, preset: str, *values: Any, event: gr.SelectData) -> str:
+    def _preview(self, event: gr.SelectData, memory: Memory, preset: str, *values: Any) -> str:
         def begin() -> None:
             desk = self._desk(memory)
             if desk.picture is None:
