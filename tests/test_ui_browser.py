@@ -61,6 +61,7 @@ def address(place: Path) -> Iterator[str]:
 def driver(place: Path, address: str) -> Iterator[Chrome]:
     with chromium(place.parent) as browser:
         browser.get(address)
+        _await_text(browser, "#hypir-status", "Nothing is being done")
         yield browser
 
 

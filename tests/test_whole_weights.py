@@ -95,7 +95,7 @@ def test_restoring_takes_whole_weights_where_it_takes_adapters(tmp_path: Path) -
     tensors = load_tensors(result)[0]
     assert all(torch.equal(value, tensors[f"denoiser.{key}"]) for key, value in weights.items())
     assert "ema.safetensors" in loaded.weights
-    with pytest.raises(ConfigError, match=r"no strength of 0\.5"):
+    with pytest.raises(ConfigError, match="no strength of 0"):
         load_model(replace(model, lora_scale=0.5), runtime)
 
 

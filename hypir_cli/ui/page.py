@@ -134,7 +134,15 @@ class Page:
         return {"find": find, "runs": runs}
 
     def _desk(self, memory: Memory) -> Desk:
-        return self._desks.open(str((memory or {}).get("desk", "")))[1]
+        """The browser's desk.
+
+        Raises:
+            InputError: The page has not told this browser the name of one yet.
+        """
+        name = str((memory or {}).get("desk", ""))
+        if not name:
+            raise InputError("the page is not ready yet.", hint="try it once more")
+        return self._desks.open(name)[1]
 
     def _open(self, memory: Memory) -> list[Any]:
         """The page as it was left: a desk, the controls, the typed paths."""
@@ -161,7 +169,7 @@ class Page:
             "source": source,
             "target": target,
         }
-        photo = self._desk(kept).photo
+        photo = self._desk(kept).photo if kept["desk"] else None
         words = {"source": source or photo or "INPUT", "target": target or "OUTPUT"}
         try:
             return kept, command_line(preset, values, **words)
@@ -174,6 +182,8 @@ class Page:
 
     def _look(self, memory: Memory, seen: Any) -> list[Any]:
         """What is new since the last look; nothing is sent where nothing is."""
+        if not (memory or {}).get("desk"):
+            return [gr.skip()] * 4
         desk = self._desk(memory)
         busy = self._studio.worker.current
         now = (*desk.version, str(desk.photo), "" if desk.shown is None else desk.shown.address)
@@ -219,7 +229,7 @@ class Page:
         return _said(begin)
 
     def _cancel(self, memory: Memory) -> None:
-        task = self._desk(memory).task
+        task = self._desk(memory).task if (memory or {}).get("desk") else None
         if task is not None:
             task.cancel()
 
