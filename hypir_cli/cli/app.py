@@ -26,6 +26,7 @@ COMMANDS = {
     "export-lora": ("export_lora:export_lora", "Write a LoRA in the formats of other programs."),
     "degrade": ("degrade:degrade", "Make degraded copies of clean photographs."),
     "info": ("info:info", "Show this machine and its backbones, or what a file is."),
+    "ui": ("ui:ui", "Restore in a page in the browser."),
     "fetch": ("info:fetch", "Download a backbone for working offline."),
 }
 """Name -> function below `hypir_cli.cli`, and the line that `hypir --help` shows."""

@@ -12,6 +12,7 @@ from hypir_cli.cli import console
 from hypir_cli.cli.options import Assignments, ConfigFile, build, given, option
 from hypir_cli.config.launcher import Launch, detect_launch
 from hypir_cli.config.restore import RestoreConfig
+from hypir_cli.config.restore_preset import restore_preset
 
 
 def _option(dotted: str, *flags: str, panel: str, metavar: str = "") -> Any:
@@ -171,6 +172,15 @@ def restore(
             rich_help_panel="Many machines",
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME|FILE.yaml",
+            help="Settings to start from: old-print, scan, phone-night, web-jpeg, enlarge-x2, enlarge-x4, or a file; "
+            "--config and flags beat them.",
+        ),
+    ] = None,
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:
@@ -182,7 +192,13 @@ def restore(
         raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
     if "control.texture" in flags:
         flags["control.texture"] = _texture(flags["control.texture"])
-    settings = build(RestoreConfig, flags, config=config, assignments=set_)
+    settings = build(
+        RestoreConfig,
+        flags,
+        config=config,
+        assignments=set_,
+        preset=restore_preset(preset) if preset else None,
+    )
     _run(paths[:-1], paths[-1], settings, shard=shard, dry_run=dry_run, as_json=as_json)
 
 
