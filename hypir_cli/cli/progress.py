@@ -72,9 +72,10 @@ class FolderProgress:
             console.print_warning(text)
         backbone = engine.model.backbone
         if not self._quiet:
-            dtype = str(backbone.dtype).removeprefix("torch.")
+            from hypir_cli.models.device import dtype_name
+
             console.err.print(
-                f"{backbone.traits.name} on {backbone.device}, {dtype}, tiles up to "
+                f"{backbone.traits.name} on {backbone.device}, {dtype_name(backbone.dtype)}, tiles up to "
                 f"{engine.limits.largest} px",
                 markup=False,
             )

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.config.schema import to_dict
 from hypir_cli.errors import InputError
@@ -22,7 +20,7 @@ from hypir_cli.folder import (
     scan_inputs,
 )
 from hypir_cli.images import ImageData
-from hypir_cli.models.device import peak_memory
+from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
 from hypir_cli.restore.engine import Engine, Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
@@ -121,7 +119,7 @@ class _Worker:
         """The samples of one image and what the report says of them."""
         engine = self.engine
         prompt = self._prompts.prompt(job.input_path, relative=Path(job.relative_path), image=image)
-        _reset_peak(engine)
+        reset_peak_memory(engine.model.backbone.device)
         outcome = engine.restore(image, prompt=prompt, on_progress=self._on_tiles)
         return Restored(samples=outcome.samples, details=_details(engine, outcome, prompt))
 
@@ -146,27 +144,24 @@ def _never(image: ImageData, job: Job) -> Restored:
 
 
 def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, object]:
-    times = outcome.times
+    times, backbone = outcome.times, engine.model.backbone
     return {
         "prompt": prompt,
         "seeds": outcome.seeds,
         "texture": outcome.texture,
         "detail_gains": outcome.detail_gains,
+        "device": str(backbone.device),
+        "dtype": dtype_name(backbone.dtype),
         "tile": engine.limits.largest,
+        "tiles_at_once": engine.limits.batch,
         "stages": {
             "encode": times.encode,
             "denoise": times.denoise,
             "decode": times.decode,
             "other": times.other,
         },
-        "peak_memory": peak_memory(engine.model.backbone.device),
+        "peak_memory": peak_memory(backbone.device),
     }
-
-
-def _reset_peak(engine: Engine) -> None:
-    device = engine.model.backbone.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _pixels(config: RestoreConfig, height: int, width: int) -> int:
