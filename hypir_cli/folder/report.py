@@ -32,6 +32,8 @@ class Record:
     """Why it failed or was skipped."""
     hint: str = ""
     """What to do about it."""
+    traceback: str = ""
+    """Where an error that nobody foresaw came from."""
     notes: tuple[str, ...] = ()
     """What had to be decided or left out on the way."""
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from hypir_cli.errors import ConfigError, HypirError
 from hypir_cli.folder.events import Listener, Log
 from hypir_cli.folder.finish import Output
 from hypir_cli.folder.jobs import Job
+from hypir_cli.folder.names import is_there
 from hypir_cli.folder.pipeline import Pipeline, RestoreOne
 from hypir_cli.folder.report import FolderReport, Record, planned
 from hypir_cli.folder.shard import Shard
@@ -59,7 +59,7 @@ def run_folder(
     mine = shard.take(jobs)
     todo = mine if existing == "overwrite" else [job for job in mine if not _is_done(job)]
     if existing == "error" and any(
-        os.path.exists(path) for job in mine for path in job.output_paths
+        is_there(path) for job in mine for path in job.output_paths
     ):
         raise _existing_error(mine)
     log = Log(mine, on_event)
@@ -90,11 +90,11 @@ def run_folder(
 
 
 def _is_done(job: Job) -> bool:
-    return all(os.path.exists(path) for path in job.output_paths)
+    return all(is_there(path) for path in job.output_paths)
 
 
 def _existing_error(jobs: Sequence[Job]) -> ConfigError:
-    there = [path for job in jobs for path in job.output_paths if os.path.exists(path)]
+    there = [path for job in jobs for path in job.output_paths if is_there(path)]
     return ConfigError(
         f"{len(there)} result(s) are there already, the first is {there[0]}.",
         hint="use --existing skip to go on where a run ended, or --existing overwrite",
