@@ -21,7 +21,7 @@ from hypir_cli.train.degradation.filtering import (
     scale_by,
     usm_sharpen,
 )
-from hypir_cli.train.degradation.jpeg import jpeg
+from hypir_cli.pixels.jpeg import jpeg
 from hypir_cli.train.degradation.kernels import gaussian_family_kernel, sinc_kernel
 from hypir_cli.train.degradation.noise import add_gaussian_noise, add_poisson_noise
 

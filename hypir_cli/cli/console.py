@@ -11,6 +11,7 @@ from rich.console import Console
 from hypir_cli.errors import HypirError
 
 if TYPE_CHECKING:
+    from hypir_cli.config.launcher import Launch
     from hypir_cli.folder import FolderReport
 
 out = Console(highlight=False)
@@ -32,6 +33,17 @@ def print_error(error: HypirError) -> None:
 def print_warning(text: str) -> None:
     """One line about a setting without effect or a file treated specially."""
     err.print(f"Warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
+def print_launch(launch: Launch, *, quiet: bool) -> None:
+    """Which part of the work this process takes, where there are several; and what of the environment was left out."""
+    if launch.warning:
+        print_warning(launch.warning)
+    if launch.count > 1 and not quiet:
+        err.print(
+            f"{launch.name}: this process takes part {launch.index + 1} of {launch.count}",
+            markup=False,
+        )
 
 
 def debugging() -> bool:

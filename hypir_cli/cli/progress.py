@@ -28,10 +28,13 @@ class FolderProgress:
 
     Args:
         quiet: Show nothing but failures and warnings.
+        first: Whether this process is the first of those that share the work: it speaks for all of them where they would say
+            the same.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, first: bool = True) -> None:
         self._quiet = quiet
+        self._first = first
         self._live = console.on_terminal() and not quiet
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -63,7 +66,7 @@ class FolderProgress:
 
     def on_ready(self, engine: Engine) -> None:
         """Say what restores, and which settings will not act."""
-        for text in engine.warnings():
+        for text in engine.warnings() if self._first else ():
             console.print_warning(text)
         backbone = engine.model.backbone
         if not self._quiet:

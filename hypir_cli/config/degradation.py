@@ -15,7 +15,7 @@ from hypir_cli.config.schema import Layer, load_yaml, resolve
 from hypir_cli.errors import ConfigError
 
 Range = tuple[float, float]
-PRESETS = ("realesrgan", "light", "photo-print")
+PRESETS = ("realesrgan", "light", "photo-print", "gentle", "phone", "scan")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from hypir_cli.config.schema import to_yaml
-from hypir_cli.config.train import RunConfig
+from hypir_cli.config.train import RunConfig, resolved_yaml
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError, InputError
 from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.interrupts import stop_requests
@@ -171,7 +170,7 @@ class _Loop:
             return None
         try:
             config.output_dir.mkdir(parents=True, exist_ok=True)
-            (config.output_dir / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+            (config.output_dir / "config.yaml").write_text(resolved_yaml(config), encoding="utf-8")
             return Monitor(
                 config.output_dir, tensorboard=config.logging.tensorboard, step=state.step
             )

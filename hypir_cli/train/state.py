@@ -192,14 +192,6 @@ def load_fitting(path: Path, *, backbone: str) -> dict[str, Tensor]:
     return tensors
 
 
-def split_prefix(
-    tensors: Mapping[str, Tensor], prefix: str
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The tensors whose names begin with a prefix, which is removed, and the rest."""
-    inside = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    return inside, {k: v for k, v in tensors.items() if not k.startswith(prefix)}
-
-
 def _write_parts(
     folder: Path,
     stage: Stage,

@@ -152,6 +152,18 @@ class TinyBackbone(Backbone):
         (folder / TOKENIZER_FILE).parent.mkdir(parents=True, exist_ok=True)
         self._tokenizer.save(str(folder / TOKENIZER_FILE))
 
+    def with_vae(self, vae: TinyVAE) -> TinyBackbone:
+        """This backbone with another autoencoder, whose latents the denoiser has to know."""
+        changed = TinyBackbone(
+            vae=vae,
+            unet=self.denoiser,
+            text_encoder=self._text(),
+            tokenizer=self._tokenizer,
+        )
+        changed.control_embedding = self.control_embedding
+        changed.texture_predictor = self.texture_predictor
+        return changed
+
     def components(self) -> Mapping[str, nn.Module]:
         """The live modules by name."""
         found: dict[str, nn.Module] = {"vae": self._vae, "denoiser": self.denoiser}
