@@ -17,6 +17,11 @@ def same_letters(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def shown_name(name: str) -> str:
+    """A file name for people: bytes that are no UTF-8 as replacement marks, since no page or JSON can hold them."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def existing_path(path: Path) -> Path | None:
     """The file or folder of that name, its letters composed or decomposed; None where there is none.
 

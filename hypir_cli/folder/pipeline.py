@@ -130,7 +130,7 @@ class Pipeline:
         """In the caller's thread: restore one image and hand it to the writers."""
         try:
             image = item.future.result().pop()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one image never stops the rest
             self._give_up(item, error)
             return
         self._log.start(item.job)
@@ -138,7 +138,7 @@ class Pipeline:
             start = time.perf_counter()
             restored = self._restore_one(image, item.job)
             item.seconds["compute"] = time.perf_counter() - start
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one image never stops the rest
             self._give_up(item, error)
             return
         source = Source.of(image, keep_pixels=self._keep_pixels)
