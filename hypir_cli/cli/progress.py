@@ -93,8 +93,13 @@ class FolderProgress:
         if event.kind == "failed" and record is not None:
             hint = f" ({record.hint})" if record.hint else ""
             console.err.print(
-                f"Failed: {event.job.input_path}: {record.reason}{hint}", style="red", markup=False
+                f"Failed: {event.job.input_path}: {record.reason}{hint}",
+                style="red",
+                markup=False,
+                soft_wrap=True,
             )
+            if record.traceback and console.debugging():
+                console.err.print(record.traceback, markup=False, soft_wrap=True)
         if self._bar is not None:
             self._advance(event)
         elif event.kind == "done" and record is not None and not self._quiet:

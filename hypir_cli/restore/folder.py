@@ -9,17 +9,21 @@ from pathlib import Path
 
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.config.schema import to_dict
-from hypir_cli.errors import InputError
+from hypir_cli.errors import HypirError
 from hypir_cli.folder import (
     Event,
     FolderReport,
     Job,
+    Record,
     Restored,
     Shard,
+    find_images,
+    make_jobs,
     run_folder,
-    scan_inputs,
 )
-from hypir_cli.images import ImageData
+from hypir_cli.folder.compare import compare_path, write_compare
+from hypir_cli.folder.names import is_there
+from hypir_cli.images import ImageData, read_image
 from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
 from hypir_cli.restore.engine import Engine, Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
@@ -62,7 +66,9 @@ def restore_folder(
         HypirError: Nothing to restore, or a model cannot be loaded.
         ValueError: Prompts are to come from a captioning model, but there is no `load_describer`.
     """
-    jobs = scan_inputs(
+    found = find_images(inputs, exclude=Path(output))
+    jobs = make_jobs(
+        found.images,
         inputs,
         output,
         format=config.output.format,
@@ -80,10 +86,15 @@ def restore_folder(
         shard=shard,
         settings=to_dict(config),
         output_pixels=lambda height, width: _pixels(config, height, width),
+        unreadable=found.unreadable,
+        left_out=found.left_out,
     )
     plan = run(_never, dry_run=True)
-    if dry_run or not plan.count("planned"):
-        return run(_never, dry_run=dry_run, report_path=config.output.report, on_event=on_event)
+    finish = partial(run, report_path=config.output.report, on_event=on_event)
+    if dry_run:
+        return finish(_never, dry_run=True)
+    if not plan.count("planned"):
+        return _compared(finish(_never), config, Path(output))
     describe = None
     if load_describer is not None and wants_model(config.prompt):
         describe = load_describer(config.prompt, config.runtime.device)
@@ -91,10 +102,7 @@ def restore_folder(
         config, jobs, describe=describe, on_tiles=on_tiles, load_engine=load_engine or _load_engine
     )
     on_ready(worker.engine)
-    report = run(worker.restore, report_path=config.output.report, on_event=on_event)
-    if config.output.compare == "html":
-        _write_page(report, Path(output))
-    return report
+    return _compared(finish(worker.restore), config, Path(output))
 
 
 class _Worker:
@@ -129,7 +137,7 @@ class _Worker:
         for job in jobs:
             try:
                 known.append(self._prompts.prompt(job.input_path, relative=Path(job.relative_path)))
-            except InputError as error:
+            except HypirError as error:
                 logger.debug("no prompt for %s: %s", job.input_path, error.message)
         return known
 
@@ -170,7 +178,30 @@ def _pixels(config: RestoreConfig, height: int, width: int) -> int:
     return out_height * out_width * config.control.samples
 
 
-def _write_page(report: FolderReport, output: Path) -> None:
+def _compared(report: FolderReport, config: RestoreConfig, output: Path) -> FolderReport:
+    """The report, once the comparisons that were asked for are made, those with results of earlier runs among them."""
+    shown = [record for record in report.records if record.status in ("done", "skipped")]
+    if config.output.compare == "side":
+        _write_missing_pictures(shown)
+    if config.output.compare == "html" and shown:
+        _write_page(shown, output if output.is_dir() else output.parent)
+    return report
+
+
+def _write_missing_pictures(records: Sequence[Record]) -> None:
+    """Side-by-side pictures that an earlier run did not make."""
+    for record in records:
+        for after in map(Path, record.outputs):
+            if is_there(compare_path(after)):
+                continue
+            try:
+                before, result = read_image(record.input), read_image(after)
+                write_compare(after, before=before.pixels, after=result.pixels)
+            except HypirError as error:
+                logger.warning("no comparison of %s: %s", record.input, error.message)
+
+
+def _write_page(records: Sequence[Record], folder: Path) -> None:
     """A page with sliders beside the results."""
     from hypir_cli.folder.pages import ComparisonRow, write_comparison_page
 
@@ -180,9 +211,7 @@ def _write_page(report: FolderReport, output: Path) -> None:
             before=Path(record.input),
             after=tuple(Path(path) for path in record.outputs),
         )
-        for record in report.records
-        if record.status in ("done", "skipped")
+        for record in records
     ]
-    if rows:
-        folder = output if output.is_dir() else output.parent
-        write_comparison_page(folder / "compare.html", rows)
+    for name, reason in write_comparison_page(folder / "compare.html", rows):
+        logger.warning("%s is not on the page: %s", name, reason)
