@@ -223,17 +223,35 @@ def test_two_launched_processes_share_the_folder(photos: Path, tmp_path: Path) -
     out = tmp_path / "out"
     command = [sys.executable, "-m", "hypir_cli", "restore", str(photos), str(out)]
     command += ["--report", str(tmp_path / "r.json")]
+    launched = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     processes = [
-        subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"})
+        subprocess.Popen(
+            command,
+            env={**os.environ, **launched, "RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for rank in range(2)
     ]
-    assert [process.wait() for process in processes] == [0, 0]
+    for rank, process in enumerate(processes):
+        assert f"torchrun: this process takes part {rank + 1} of 2" in process.communicate()[1]
+        assert process.returncode == 0
     assert sorted(path.name for path in out.rglob("*.*")) == ["a.png", "b.jpg", "ç.png"]
     counts = [
         json.loads((tmp_path / f"r.{n}-of-2.json").read_text(encoding="utf-8"))["summary"]["done"]
         for n in (1, 2)
     ]
     assert sorted(counts) == [1, 2]
+
+
+def test_a_rank_left_over_in_the_shell_is_named_and_the_whole_folder_restored(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = run("restore", photos, tmp_path / "out", "--dry-run")
+    assert "RANK=1 and WORLD_SIZE=2" in result.stderr.replace("\n", " ")
+    assert len(result.stdout.splitlines()) == 3
 
 
 def test_automatic_texture_is_predicted_by_the_embedded_backbone(

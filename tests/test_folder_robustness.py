@@ -167,7 +167,8 @@ def test_an_unwritable_output_is_named_before_anything_is_computed(
 
 SCRIPT = """
 import os, signal, sys, time
-from hypir_cli.folder import Restored, detect_shard, run_folder, scan_inputs
+from hypir_cli.config.launcher import detect_launch
+from hypir_cli.folder import Restored, Shard, run_folder, scan_inputs
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -178,7 +179,9 @@ def restore(image, job):
     return Restored(samples=[image.pixels])
 
 try:
-    run_folder(scan_inputs([sys.argv[1]], sys.argv[2]), restore, shard=detect_shard(os.environ))
+    launch = detect_launch(os.environ)
+    shard = Shard(launch.index, launch.count)
+    run_folder(scan_inputs([sys.argv[1]], sys.argv[2]), restore, shard=shard)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -252,9 +255,10 @@ def test_ctrl_c_ends_with_130_and_whole_files(tmp_path: Path) -> None:
 
 def test_two_processes_of_a_launcher_share_the_work(tmp_path: Path) -> None:
     _noisy_folder(tmp_path / "in", 5)
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     with (
-        _process(tmp_path, pause=0, RANK="0", WORLD_SIZE="2") as first,
-        _process(tmp_path, pause=0, RANK="1", WORLD_SIZE="2") as second,
+        _process(tmp_path, pause=0, RANK="0", **meeting) as first,
+        _process(tmp_path, pause=0, RANK="1", **meeting) as second,
     ):
         assert (first.wait(PATIENCE), second.wait(PATIENCE)) == (0, 0)
     assert sorted(_computed(tmp_path)) == [f"{index}.bmp" for index in range(5)]

@@ -6,8 +6,8 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from hypir_cli.errors import ConfigError, HypirError, InputError
-from hypir_cli.folder import Job, Shard, detect_shard, parse_shard, scan_inputs
+from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.folder import Job, Shard, parse_shard, scan_inputs
 from hypir_cli.folder.scan import natural_key
 
 
@@ -211,27 +211,3 @@ def test_a_shard_is_written_from_1() -> None:
     for text in ("0/3", "4/3", "1", "a/b", "1/0", "-1/2"):
         with pytest.raises(ConfigError, match="--shard"):
             parse_shard(text)
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({}, Shard()),
-        ({"RANK": "1", "WORLD_SIZE": "4"}, Shard(1, 4)),
-        ({"SLURM_PROCID": "2", "SLURM_NTASKS": "3", "SLURM_STEP_ID": "0"}, Shard(2, 3)),
-        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "3"}, Shard()),
-        (
-            {"RANK": "0", "WORLD_SIZE": "1", "SLURM_PROCID": "2", "SLURM_NTASKS": "3"},
-            Shard(),
-        ),
-        ({"RANK": "3"}, Shard()),
-    ],
-)
-def test_a_launchers_shard_is_found(environ: dict[str, str], expected: Shard) -> None:
-    assert detect_shard(environ) == expected
-
-
-def test_launcher_variables_that_make_no_sense_are_an_error() -> None:
-    for index, count in (("5", "2"), ("x", "2")):
-        with pytest.raises(HypirError, match="WORLD_SIZE"):
-            detect_shard({"RANK": index, "WORLD_SIZE": count})

@@ -21,6 +21,7 @@ from hypir_cli.cli import console
 if TYPE_CHECKING:
     from hypir_cli.folder import Event
     from hypir_cli.restore.engine import Engine
+    from hypir_cli.solvers.solver import Solver
 
 
 class FolderProgress:
@@ -28,16 +29,20 @@ class FolderProgress:
 
     Args:
         quiet: Show nothing but failures and warnings.
+        first: Whether this process is the first of those that share the work: it speaks for all of them where they would say
+            the same.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, first: bool = True) -> None:
         self._quiet = quiet
+        self._first = first
         self._live = console.on_terminal() and not quiet
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._start = time.perf_counter()
         self._computed = 0
         self._megapixels = 0.0
+        self._finished = 0
 
     def __enter__(self) -> FolderProgress:
         if self._live:
@@ -63,7 +68,7 @@ class FolderProgress:
 
     def on_ready(self, engine: Engine) -> None:
         """Say what restores, and which settings will not act."""
-        for text in engine.warnings():
+        for text in engine.warnings() if self._first else ():
             console.print_warning(text)
         backbone = engine.model.backbone
         if not self._quiet:
@@ -99,6 +104,25 @@ class FolderProgress:
                 soft_wrap=True,
             )
 
+    def on_solver(self, solver: Solver) -> None:
+        """Say what solves, and by which method."""
+        if not self._quiet:
+            prior, chosen = solver.prior, solver.recipe
+            dtype = str(prior.dtype).removeprefix("torch.")
+            console.err.print(
+                f"{chosen.method}, {chosen.steps} levels, prior {prior.name} on {prior.device}, {dtype}",
+                markup=False,
+            )
+        self._start = time.perf_counter()
+
+    def on_steps(self, done: int, total: int) -> None:
+        """Steps of the image at work; they move the bar and with it the time left."""
+        if self._bar is not None and self._task is not None:
+            share = done / max(total, 1)
+            self._bar.update(
+                self._task, completed=self._finished + share, rates=f"step {done}/{total}"
+            )
+
     def on_tiles(self, done: int, total: int) -> None:
         """Tiles of the image at work."""
         if self._bar is not None and self._task is not None and total > 1:
@@ -106,6 +130,7 @@ class FolderProgress:
 
     def _advance(self, event: Event) -> None:
         assert self._bar is not None
+        self._finished = event.finished
         if self._task is None:
             self._task = self._bar.add_task("Restoring", total=event.total, rates="")
         self._bar.update(

@@ -5,7 +5,7 @@ from hypir_cli.folder.jobs import Job, scan_inputs
 from hypir_cli.folder.pipeline import Restored, RestoreOne
 from hypir_cli.folder.report import FolderReport, Record
 from hypir_cli.folder.run import run_folder
-from hypir_cli.folder.shard import Shard, detect_shard, parse_shard
+from hypir_cli.folder.shard import Shard, parse_shard
 
 __all__ = [
     "Event",
@@ -15,7 +15,6 @@ __all__ = [
     "RestoreOne",
     "Restored",
     "Shard",
-    "detect_shard",
     "parse_shard",
     "run_folder",
     "scan_inputs",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import torch
 
+from hypir_cli.config.launcher import number_on_machine
 from hypir_cli.errors import DeviceError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -21,18 +24,22 @@ _UNLIMITED = 2**60
 """Control groups write a number this large where there is no limit."""
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str = "auto", *, environ: Mapping[str, str] | None = None) -> torch.device:
     """The device of a name; `auto` takes CUDA, then MPS, then the CPU.
+
+    Of several GPUs each process of a launcher takes the one of its own number on the machine; where every process sees only
+    its own GPU, that one.
 
     Args:
         name: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        environ: Where a launcher leaves its numbers; None takes this process's environment.
 
     Raises:
         DeviceError: There is no such device.
     """
     if name == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return _own_gpu(environ)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
         raise DeviceError(f"{name!r} is no device.", hint="use auto, cpu, cuda, cuda:N or mps")
@@ -45,7 +52,14 @@ def pick_device(name: str = "auto") -> torch.device:
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("there is no MPS device here.", hint="use --device auto or cpu")
-    return device
+    return _own_gpu(environ) if name == "cuda" else device
+
+
+def _own_gpu(environ: Mapping[str, str] | None) -> torch.device:
+    number = number_on_machine(os.environ if environ is None else environ)
+    if number is None:
+        return torch.device("cuda")
+    return torch.device("cuda", number % max(torch.cuda.device_count(), 1))
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -81,6 +95,26 @@ def free_memory(device: torch.device) -> int:
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return min([int(psutil.virtual_memory().available), *cgroup_room()])
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: on CUDA the most since the last reset on the device, elsewhere the most this process ever held."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device or the host has no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text
 
 
 def bf16_speedup() -> float:

@@ -77,7 +77,8 @@ def generator_step(
         (gradient,) = torch.autograd.grad(loss * (weight * scale), leaf, retain_graph=keep)
         total += gradient
         scalars[f"loss/{name}"] = loss.detach()
-        scalars[f"grad/{name}"] = gradient.norm() / scale
+        # Of one image, root mean square over the batch: the same however many images share a batch.
+        scalars[f"grad/{name}"] = gradient.norm() * len(leaf) ** 0.5 / scale
     restored.backward(total)  # type: ignore[no-untyped-call]
     return GeneratorOutcome(
         restored=leaf.detach(),
@@ -117,6 +118,7 @@ def discriminator_step(
     config: DiscriminatorConfig,
     runtime: Runtime,
     scale: float,
+    iterate_norms: bool = True,
 ) -> dict[str, Tensor]:
     """Add the heads' gradients; the generator is not involved: the fake features have no history.
 
@@ -128,11 +130,12 @@ def discriminator_step(
         config: Loss and weights.
         runtime: The processes.
         scale: Factor on the loss.
+        iterate_norms: Whether the spectral norms move: once per update, so that accumulated batches are judged alike.
     """
-    heads = discriminator.heads.train()
+    heads = discriminator.heads.train(iterate_norms)
     count = len(real_features.pooled)
     with runtime.autocast():
-        # All parts in one call, so that the spectral norms move once per batch.
+        # All parts in one call: equal norms for all of them.
         together = real_features.joined(fake_features.detach())
         logits = heads(together if disturbed is None else together.joined(disturbed))
         real = [level[:count] for level in logits]

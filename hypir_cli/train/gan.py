@@ -55,6 +55,7 @@ class GanStage(Stage):
         self._info = info
         self._runtime = runtime
         self._statistics: list[Tensor] = []
+        self._norms_moved = False
         backbone = models.backbone
         trained = models.trained.named()
         self._trained_keys = list(trained)
@@ -99,6 +100,7 @@ class GanStage(Stage):
     def updated(self) -> None:
         """Move the average, and refit the texture predictor."""
         self.ema.update()
+        self._norms_moved = False
         if self.models.predictor is not None and self._statistics:
             statistics = torch.stack(self._statistics).sum(0).to(self._runtime.device)
             self.models.predictor.update(self._runtime.sum(statistics))
@@ -178,7 +180,7 @@ class GanStage(Stage):
             fake_features = fake_features or discriminator.features(restored.detach())
             if settings.r1:
                 disturbed = disturbed_features(discriminator, real, pairs, sigma=settings.r1_sigma)
-        return discriminator_step(
+        scalars = discriminator_step(
             discriminator,
             real_features,
             fake_features,
@@ -186,7 +188,10 @@ class GanStage(Stage):
             config=settings,
             runtime=runtime,
             scale=scale,
+            iterate_norms=not self._norms_moved,
         )
+        self._norms_moved = True
+        return scalars
 
     def _made(
         self, outcome: GeneratorOutcome | None, real: Tensor, pairs: Pairs

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from hypir_cli.config.schema import to_yaml
-from hypir_cli.config.train import RunConfig
+from hypir_cli.config.train import RunConfig, resolved_yaml
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError, InputError
+from hypir_cli.train.balance import Balance
 from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.interrupts import stop_requests
 from hypir_cli.train.monitor import Monitor
@@ -126,6 +126,7 @@ class _Loop:
         self._observer = observer
         self._scores: dict[str, float] = {}
         self._window = Window(config, runtime=runtime)
+        self._balance = Balance()
 
     def tell(self, message: str) -> None:
         if self._runtime.is_main:
@@ -171,7 +172,7 @@ class _Loop:
             return None
         try:
             config.output_dir.mkdir(parents=True, exist_ok=True)
-            (config.output_dir / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+            (config.output_dir / "config.yaml").write_text(resolved_yaml(config), encoding="utf-8")
             return Monitor(
                 config.output_dir, tensorboard=config.logging.tensorboard, step=state.step
             )
@@ -196,6 +197,8 @@ class _Loop:
         outcome = update(self._stage, self._optimizers, feed, state, config=config, runtime=runtime)
         number = outcome.state.step
         self._check_skipped(outcome.state, skipped_before=state.skipped)
+        if warning := self._balance.add(outcome.scalars):
+            self.tell(warning)
         rates = config.schedule.rates(state.step)
         scalars = self._window.add(
             outcome.scalars, rates=rates, state=outcome.state, waited=feed.waited - waited

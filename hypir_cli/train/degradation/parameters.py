@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hypir_cli.pixels.jpeg import Coder
 from hypir_cli.train.degradation.filtering import ResizeMode
-from hypir_cli.train.degradation.jpeg import Coder
 from hypir_cli.train.degradation.kernels import KernelKind
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hypir_cli.config.degradation import DegradationConfig, SharpenConfig
+from hypir_cli.pixels.jpeg import jpeg
 from hypir_cli.train.degradation.ageing import age_print
 from hypir_cli.train.degradation.draw import draw_parameters
 from hypir_cli.train.degradation.filtering import (
@@ -18,7 +19,6 @@ from hypir_cli.train.degradation.filtering import (
     scale_by,
     usm_sharpen,
 )
-from hypir_cli.train.degradation.jpeg import jpeg
 from hypir_cli.train.degradation.kernels import gaussian_family_kernel, sinc_kernel
 from hypir_cli.train.degradation.noise import add_gaussian_noise, add_poisson_noise
 from hypir_cli.train.degradation.parameters import (
