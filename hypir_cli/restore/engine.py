@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 import torch
 
 from hypir_cli.config.restore import ControlConfig, PromptConfig, RestoreConfig
-from hypir_cli.errors import ConfigError
+from hypir_cli.errors import ConfigError, DeviceError
 from hypir_cli.images import ImageData, quantize
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.models.device import dtype_name, is_out_of_memory
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, settle
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.detail import match_texture
@@ -21,8 +22,9 @@ from hypir_cli.pixels.texture import TexturePredictor
 from hypir_cli.restore.canvas import Source
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.parity import ParityTiles, restore_parity
-from hypir_cli.restore.restorer import Progress, Restorer
-from hypir_cli.restore.tile_pass import Request, StageTimes
+from hypir_cli.restore.restorer import Progress, Restorer, TileLimits
+from hypir_cli.restore.tile_pass import Request
+from hypir_cli.restore.times import StageTimes
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +73,14 @@ class Engine:
     ) -> None:
         self.model = model
         self.config = config
-        self.limits = choose_limits(model.backbone, config.tiles)
-        self._restorer = Restorer(model.backbone, limits=self.limits)
+        limits = choose_limits(model.backbone, config.tiles)
+        self._restorer = Restorer(model.backbone, limits=limits)
         self._prompts = prompts or PromptCache(model.backbone)
+
+    @property
+    def limits(self) -> TileLimits:
+        """Tile limits that the next image starts with; smaller than at first once the memory ran out."""
+        return self._restorer.limits
 
     @classmethod
     def load(
@@ -128,7 +135,8 @@ class Engine:
         control = self.config.control
         size = self.config.size.output_size(image.height, image.width)
         texture = self._texture(image, size)
-        outcome = Outcome(samples=[], seeds=[], texture=texture)
+        times = StageTimes(device=self.model.backbone.device)
+        outcome = Outcome(samples=[], seeds=[], texture=texture, times=times)
         for sample in range(control.samples):
             request = self._request(prompt, seed=control.seed + sample, texture=texture)
             pixels = self._once(image, size, request, outcome.times, on_progress)
@@ -167,17 +175,27 @@ class Engine:
     def _parity(self, image: ImageData, size: tuple[int, int], request: Request) -> Pixels:
         """The reference's whole-canvas tiling; needs memory for the whole image in float."""
         whole = Source(image.pixels, out_size=(image.height, image.width))
-        restored = restore_parity(
-            self.model.backbone,
-            whole.window((0, image.height), (0, image.width)),
-            prompt=request.prompt,
-            tiles=_parity_tiles(self.config.tiles.size),
-            upscale=self._parity_scale(image, size),
-            posterior_seed=request.seed if request.posterior == "sample" else None,
-            timestep=request.timestep,
-            coeff_timestep=request.coeff_timestep,
-            color_fix=request.color_fix,
-        )
+        try:
+            restored = restore_parity(
+                self.model.backbone,
+                whole.window((0, image.height), (0, image.width)),
+                prompt=request.prompt,
+                tiles=_parity_tiles(self.config.tiles.size),
+                upscale=self._parity_scale(image, size),
+                posterior_seed=request.seed if request.posterior == "sample" else None,
+                timestep=request.timestep,
+                coeff_timestep=request.coeff_timestep,
+                color_fix=request.color_fix,
+            )
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise _does_not_fit(image) from error
+            raise
+        if not torch.isfinite(restored).all():
+            raise DeviceError(
+                f"the networks overflow in {dtype_name(self.model.backbone.dtype)}.",
+                hint="use --dtype bf16 or fp32, or leave --parity out, which then computes again",
+            )
         pixels = quantize(restored[0].permute(1, 2, 0).cpu().numpy(), image.bit_depth)
         return pixels[:, :, : image.pixels.shape[2]]
 
@@ -249,6 +267,13 @@ def check_controls(model: LoadedModel, control: ControlConfig) -> None:
         f"{model.weights} was trained without texture conditioning, so --texture cannot act on it.",
         hint="drop --texture, or use a checkpoint trained with `texture.enabled: true` "
         "(`hypir info FILE` shows it)",
+    )
+
+
+def _does_not_fit(image: ImageData) -> DeviceError:
+    return DeviceError(
+        f"out of memory: --parity holds the whole image ({image.width}x{image.height}) in float.",
+        hint="leave --parity out: then any size fits",
     )
 
 
