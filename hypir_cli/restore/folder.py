@@ -119,7 +119,11 @@ class _Worker:
         prompt = self._prompts.prompt(job.input_path, relative=Path(job.relative_path), image=image)
         _reset_peak(engine)
         outcome = engine.restore(image, prompt=prompt, on_progress=self._on_tiles)
-        return Restored(samples=outcome.samples, details=_details(engine, outcome, prompt))
+        return Restored(
+            samples=outcome.samples,
+            details=_details(engine, outcome, prompt),
+            notes=tuple(dict.fromkeys(outcome.notes)),
+        )
 
     def _known_prompts(self, jobs: Sequence[Job]) -> list[str]:
         """Every prompt the run can need; one that cannot be read fails with its own image later."""
@@ -143,6 +147,7 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
         "prompt": prompt,
         "seeds": outcome.seeds,
         "texture": outcome.texture,
+        "textures_reached": outcome.textures_reached,
         "detail_gains": outcome.detail_gains,
         "tile": engine.limits.largest,
         "stages": {
