@@ -56,18 +56,20 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def print_folder_summary(report: FolderReport, *, dry_run: bool) -> None:
+def print_folder_summary(
+    report: FolderReport, *, dry_run: bool, verb: str = "restore", done: str = "restored"
+) -> None:
     """What a folder run did, and every failure again at the end where it is seen."""
     if dry_run:
         for record in report.records:
-            verb = "restore" if record.status == "planned" else "skip"
+            what = verb if record.status == "planned" else "skip"
             out.print(
-                f"{verb} {record.input} -> {', '.join(record.outputs)}",
+                f"{what} {record.input} -> {', '.join(record.outputs)}",
                 markup=False,
                 soft_wrap=True,
             )
         return
-    counts = [f"{report.count('done')} restored"]
+    counts = [f"{report.count('done')} {done}"]
     counts += [f"{report.count('skipped')} already there"] if report.count("skipped") else []
     counts += [f"{len(report.failed)} failed"] if report.failed else []
     out.print(", ".join(counts) + ".")

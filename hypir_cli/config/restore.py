@@ -32,7 +32,7 @@ class ModelConfig:
     """Which networks restore."""
 
     backbone: str = "tiny"
-    """Diffusion model: tiny (embedded, no download), sd2, sdxl, sd3, sd35, flux or flux2."""
+    """Diffusion model: tiny (embedded, no download) or another that `hypir info` lists."""
     base: str | None = None
     """Base weights: a diffusers-layout folder or a hub id; unset takes the backbone's own."""
     revision: str | None = None

@@ -14,6 +14,7 @@ Task = Literal[
     "super-resolution", "gaussian-blur", "motion-blur", "kernel", "inpaint", "colorize", "jpeg"
 ]
 Method = Literal["dps", "dpps", "spgd", "latino"]
+MethodChoice = Literal["auto", "dps", "dpps", "spgd", "latino"]
 
 
 def _check_range(
@@ -158,7 +159,7 @@ class LatinoConfig:
 class SamplingConfig:
     """How an image is found."""
 
-    method: Method | Literal["auto"] = "auto"
+    method: MethodChoice = "auto"
     """dps, dpps, spgd or latino; auto takes the one that did best for the task."""
     steps: int | None = None
     """Noise levels to stop by; unset takes the method's."""
@@ -186,8 +187,8 @@ class SolveTileConfig:
 
     size: int | None = None
     """Largest tile side in image pixels; unset takes the prior's own."""
-    overlap: int = 64
-    """Least overlap of neighbouring tiles in image pixels."""
+    overlap: int | None = None
+    """Least overlap of neighbouring tiles in image pixels; unset is 64, or a quarter of a smaller tile. A blur needs its width."""
 
     def __post_init__(self) -> None:
         _check_range(self, "tiles", ("size",), least=16)

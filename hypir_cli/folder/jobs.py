@@ -33,6 +33,7 @@ def scan_inputs(
     format: Literal["same"] | ImageFormat = "same",
     suffix: str = "",
     num_samples: int = 1,
+    lossless: bool = False,
     overwrite_inputs: bool = False,
 ) -> list[Job]:
     """Jobs for every image meant by the inputs, in natural order; the same inputs give the same names every time.
@@ -43,6 +44,7 @@ def scan_inputs(
         format: Format of the results; `same` keeps each input's where it can be written, else PNG.
         suffix: Text added to each name before its extension.
         num_samples: Results per image; with more than one they are called NAME-1, NAME-2...
+        lossless: Where `same` would write a format that loses something, write PNG.
         overwrite_inputs: Allow results that take the place of an input.
 
     Raises:
@@ -57,7 +59,7 @@ def scan_inputs(
         target = names.claim(output_path.parent, output_path.stem, output_path.suffix, found[0])
         jobs = [_job(found[0], target)]
     else:
-        jobs = _folder_jobs(found, output_path, format, names)
+        jobs = _folder_jobs(found, output_path, format, names, lossless=lossless)
     jobs = _without_own_results(jobs, inputs)
     if not overwrite_inputs:
         _check_inputs_safe(jobs)
@@ -99,7 +101,12 @@ class _Names:
 
 
 def _folder_jobs(
-    found: list[Found], output: Path, format: Literal["same"] | ImageFormat, names: _Names
+    found: list[Found],
+    output: Path,
+    format: Literal["same"] | ImageFormat,
+    names: _Names,
+    *,
+    lossless: bool,
 ) -> list[Job]:
     """One job per input; an input that keeps its extension keeps its name before any that takes a new one."""
     if output.is_file():
@@ -108,7 +115,9 @@ def _folder_jobs(
             hint="name a folder, which is made if missing",
         )
     targets: dict[Path, tuple[Path, ...]] = {}
-    extensions = {item.path: output_suffix(item.path.suffix, format) for item in found}
+    extensions = {
+        item.path: output_suffix(item.path.suffix, format, lossless=lossless) for item in found
+    }
     for item in sorted(found, key=lambda item: extensions[item.path] != item.path.suffix):
         folder, extension = output / item.relative.parent, extensions[item.path]
         targets[item.path] = names.claim(folder, item.relative.stem, extension, item)

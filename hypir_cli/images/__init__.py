@@ -7,6 +7,7 @@ from hypir_cli.images.formats import (
     READABLE_SUFFIXES,
     ImageFormat,
     format_of_suffix,
+    is_lossless,
     output_suffix,
 )
 from hypir_cli.images.reading import image_size, read_image
@@ -21,6 +22,7 @@ __all__ = [
     "atomic_file",
     "format_of_suffix",
     "image_size",
+    "is_lossless",
     "output_suffix",
     "quantize",
     "read_image",

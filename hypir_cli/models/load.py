@@ -8,17 +8,17 @@ from pathlib import Path
 
 from torch import nn
 
+from hypir_cli.config.families import find_family
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.base import Backbone
-from hypir_cli.models.backbones.registry import EMBEDDED, load_backbone
+from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import CheckpointInfo, read_folder_info, read_info, require_match
 from hypir_cli.models.device import pick_device, pick_dtype
 from hypir_cli.models.encoder import load_encoder
 from hypir_cli.models.hub import find_lora
 from hypir_cli.models.lora import LoraState, read_lora
 from hypir_cli.models.placement import place, place_text_encoders, quantize
-from hypir_cli.models.presets import backbone_preset
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.models.weights import apply_lora, use_timesteps
 from hypir_cli.models.whole import apply_whole
@@ -47,10 +47,10 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     Raises:
         HypirError: Something cannot be found, read, or does not fit.
     """
-    preset = backbone_preset(config.backbone)
+    family = find_family(config.backbone)
     merged = _merged_into_base(config)
-    path = None if merged else find_lora(config.lora, name=config.backbone, preset=preset)
-    if path is None and merged is None and config.backbone != EMBEDDED:
+    path = None if merged else find_lora(config.lora, name=family.name, preset=family.preset)
+    if path is None and merged is None and not family.embedded:
         raise BackboneError(
             f"there is no public restoration LoRA for {config.backbone}.",
             hint="give one with --lora; `hypir train-gan` trains it",

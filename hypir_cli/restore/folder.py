@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import psutil
 import torch
 
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
@@ -24,6 +22,7 @@ from hypir_cli.folder import (
     scan_inputs,
 )
 from hypir_cli.images import ImageData
+from hypir_cli.models.device import peak_memory
 from hypir_cli.restore.engine import Engine, Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
@@ -42,6 +41,7 @@ def restore_folder(
     on_event: Callable[[Event], None] = lambda event: None,
     on_tiles: Progress | None = None,
     on_ready: Callable[[Engine], None] = lambda engine: None,
+    load_engine: Callable[[RestoreConfig, Sequence[str] | None], Engine] | None = None,
 ) -> FolderReport:
     """Restore files, folders and patterns into a file or folder.
 
@@ -55,6 +55,7 @@ def restore_folder(
         on_event: Told of every image that is started, done, skipped or failed.
         on_tiles: Told (tiles done, tiles in all) of the image at work.
         on_ready: Gets the engine once it is loaded, before the first image.
+        load_engine: Makes the engine from the settings and the prompts that are known; None loads a new one.
 
     Returns:
         What became of each image; failed ones are in it, not raised.
@@ -88,7 +89,9 @@ def restore_folder(
     describe = None
     if load_describer is not None and wants_model(config.prompt):
         describe = load_describer(config.prompt, config.runtime.device)
-    worker = _Worker(config, jobs, describe=describe, on_tiles=on_tiles)
+    worker = _Worker(
+        config, jobs, describe=describe, on_tiles=on_tiles, load_engine=load_engine or _load_engine
+    )
     on_ready(worker.engine)
     report = run(worker.restore, report_path=config.output.report, on_event=on_event)
     if config.output.compare == "html":
@@ -106,12 +109,13 @@ class _Worker:
         *,
         describe: Describe | None,
         on_tiles: Progress | None,
+        load_engine: Callable[[RestoreConfig, Sequence[str] | None], Engine],
     ) -> None:
         self._config = config
         self._on_tiles = on_tiles
         self._prompts = PromptBook(config.prompt, describe=describe)
         known = None if self._prompts.needs_images else self._known_prompts(jobs)
-        self.engine = Engine.load(config, prompts=known)
+        self.engine = load_engine(config, known)
 
     def restore(self, image: ImageData, job: Job) -> Restored:
         """The samples of one image and what the report says of them."""
@@ -136,6 +140,10 @@ class _Worker:
         return known
 
 
+def _load_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Engine:
+    return Engine.load(config, prompts=prompts)
+
+
 def _never(image: ImageData, job: Job) -> Restored:
     """Stands where no image is restored: a dry run, or a folder that is done."""
     raise AssertionError(f"{job.input_path} was not to be restored")
@@ -158,18 +166,6 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
         },
         "peak_memory": peak_memory(engine.model.backbone.device),
     }
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: on CUDA the most since the last reset on the device, elsewhere the most this process ever held."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _reset_peak(engine: Engine) -> None:

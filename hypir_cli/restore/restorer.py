@@ -16,6 +16,7 @@ import torch
 from hypir_cli.errors import DeviceError
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.device import is_out_of_memory
 from hypir_cli.pixels.tiling import LARGEST_SHARE, SMALLEST_SHARE, TilePlan, plan_tiles
 from hypir_cli.restore.canvas import STRIP, Source, make_sink
 from hypir_cli.restore.tile_pass import Request, StageTimes, TilePass
@@ -111,7 +112,7 @@ class Restorer:
                     on_progress=on_progress,
                 )
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 _free_cache()
                 limits = limits.halved(multiple=self.backbone.traits.tile_multiple)
@@ -157,13 +158,6 @@ def native_limits(backbone: Backbone, *, overlap: int = 64, batch: int = 1) -> T
     return TileLimits(
         largest=int(backbone.traits.native_tile * LARGEST_SHARE), overlap=overlap, batch=batch
     )
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text
 
 
 def _free_cache() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,11 @@ class ComparisonRow:
 
 
 def write_comparison_page(
-    path: Path, rows: Sequence[ComparisonRow], *, title: str = "Before and after"
+    path: Path,
+    rows: Sequence[ComparisonRow],
+    *,
+    title: str = "Before and after",
+    refer: Callable[[Path], str] | None = None,
 ) -> None:
     """Write a page with a before/after slider for every row.
 
@@ -34,6 +38,7 @@ def write_comparison_page(
         path: The HTML file.
         rows: At least one image.
         title: Heading of the page.
+        refer: Address of a picture as the page calls it; None refers to the files as described.
 
     Raises:
         ValueError: No rows.
@@ -41,24 +46,24 @@ def write_comparison_page(
     """
     if not rows:
         raise ValueError("a comparison page needs at least one row")
-    pictures = Pictures(path, "beside")
+    refer = refer or Pictures(path, "beside").refer
     write_page(
         path,
         title=title,
         lead=f'<p class="soft">{len(rows)} image{"s" if len(rows) > 1 else ""}</p>',
         body=browser_html(),
-        data={"columns": [], "images": [_image(row, pictures) for row in rows]},
+        data={"columns": [], "images": [_image(row, refer) for row in rows]},
         scripts=("view.js", "browser.js"),
     )
 
 
-def _image(row: ComparisonRow, pictures: Pictures) -> dict[str, object]:
+def _image(row: ComparisonRow, refer: Callable[[Path], str]) -> dict[str, object]:
     labels = [f"Restored {number}" for number in range(1, len(row.after) + 1)]
     if len(row.after) == 1:
         labels = ["Restored"]
-    versions = [{"label": "Input", "src": pictures.refer(row.before)}]
+    versions = [{"label": "Input", "src": refer(row.before)}]
     versions += [
-        {"label": label, "src": pictures.refer(after)}
+        {"label": label, "src": refer(after)}
         for label, after in zip(labels, row.after, strict=True)
     ]
     return {"name": row.name, "versions": versions}
