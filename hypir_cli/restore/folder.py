@@ -129,7 +129,11 @@ class _Worker:
         prompt = self._prompts.prompt(job.input_path, relative=Path(job.relative_path), image=image)
         reset_peak_memory(engine.model.backbone.device)
         outcome = engine.restore(image, prompt=prompt, on_progress=self._on_tiles)
-        return Restored(samples=outcome.samples, details=_details(engine, outcome, prompt))
+        return Restored(
+            samples=outcome.samples,
+            details=_details(engine, outcome, prompt),
+            notes=tuple(dict.fromkeys(outcome.notes)),
+        )
 
     def _known_prompts(self, jobs: Sequence[Job]) -> list[str]:
         """Every prompt the run can need; one that cannot be read fails with its own image later."""
@@ -157,6 +161,7 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
         "prompt": prompt,
         "seeds": outcome.seeds,
         "texture": outcome.texture,
+        "textures_reached": outcome.textures_reached,
         "detail_gains": outcome.detail_gains,
         "device": str(backbone.device),
         "dtype": dtype_name(backbone.dtype),
