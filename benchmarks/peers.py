@@ -15,6 +15,7 @@ The photographs are degraded as `hypir degrade` does it (seed 0): `light` at the
   of 3, 5 and 0.5, 0.75, 1, 1.5 sigma it was the best or within 0.1 dB of it);
 - realesrgan: Pillow's bicubic, Real-ESRGAN x4plus, and DAT-light x4, which was trained for clean bicubic downscaling only and so
   shows what fidelity alone gives. (Real-ESRGAN is not run on `light`: sixteen times the pixels, hours.)
+- clean: the photographs as they are, through ours: a default run has to leave good pictures alone.
 
 Results lie under OUT_DIR/PRESET/ARM and are used again while they are newer than their input; ours is made anew unless
 --reuse-ours. A peer that is not installed is named in the table. Contact sheets go to OUT_DIR/pictures.
@@ -35,13 +36,13 @@ from peers_arms import PEERS, run_ours, run_peer, version_of
 from peers_controls import measure_controls
 from peers_pictures import write_sheet
 from peers_scores import Scorer, mean_scores, score_arm
-from peers_sets import SEED, PhotoSet, prepare
+from peers_sets import CLEAN, SEED, PhotoSet, prepare
 from peers_speed import measure_memory, measure_speed
 from peers_table import compare, markdown
 
 from hypir_cli import __version__
 
-PRESETS = ("light", "realesrgan")
+PRESETS = ("light", "realesrgan", CLEAN)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         draw_sheets(photos, part, options.out_dir / "pictures")
     controls = {}
     if options.controls:
-        for photos in sets:
+        for photos in (each for each in sets if each.preset != CLEAN):
             controls[photos.preset] = measure_controls(
                 photos, weights=options.weights, crop=options.controls_crop, report=report
             )
@@ -118,7 +119,7 @@ def measure_set(photos: PhotoSet, scorer: Scorer, options: argparse.Namespace) -
     run_ours(photos, weights=options.weights, reuse=options.reuse_ours, report=report)
     # The baseline is what ratios are taken to, so it is never left out.
     for name in dict.fromkeys([photos.baseline, *options.peers]):
-        if PEERS[name].scale != photos.scale:
+        if PEERS[name].scale != photos.scale or (photos.preset == CLEAN and name != "input"):
             continue
         reason = run_peer(name, photos, report=report)
         if reason:

@@ -18,7 +18,7 @@ from hypir_cli import __version__
 from hypir_cli.config.evaluate import MeasureConfig
 from hypir_cli.evaluate.registry import Metric, find_metric, load_metric
 
-METRICS = ("psnr", "ssim", "stlpips-vgg", "niqe", "texture-ratio")
+METRICS = ("psnr", "ssim", "stlpips-vgg", "niqe", "texture-ratio", "grid-score")
 Scores = dict[str, float | None]
 """Figure by metric; None where the picture is too small or too flat for one."""
 
@@ -76,13 +76,13 @@ def score_arm(photos: PhotoSet, arm: str, scorer: Scorer) -> dict[str, Scores]:
 
 
 def mean_scores(by_photo: dict[str, Scores]) -> Scores:
-    """Means over the photographs that have a figure: geometric for the texture ratio, arithmetic for the rest."""
+    """Means over the photographs that have a figure: geometric for ratios, arithmetic for the rest."""
     means: Scores = {}
     for metric in METRICS:
         figures = [f for scores in by_photo.values() if (f := scores[metric]) is not None]
         if not figures:
             means[metric] = None
-        elif metric == "texture-ratio":
+        elif metric in ("texture-ratio", "grid-score"):
             means[metric] = math.exp(fmean(math.log(max(figure, 1e-6)) for figure in figures))
         else:
             means[metric] = fmean(figures)

@@ -24,6 +24,10 @@ SEED = 0
 """Seed of the degradation."""
 
 
+CLEAN = "clean"
+"""Preset that degrades nothing: a default run has to leave good photographs alone."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhotoSet:
     """The photographs of one preset."""
@@ -63,12 +67,12 @@ def prepare(
     Args:
         photos: Folder of clean photographs.
         out_dir: Gets one folder per preset.
-        preset: Degradation preset.
+        preset: Degradation preset, or `CLEAN`.
         count: Only the first so many photographs; None is all.
         crop: Side in pixels of the centre crop taken from each; None is all of it. Crops have a folder of their own.
     """
-    layer = (f"preset {preset}", preset_values(preset))
-    config = resolve(DegradationConfig, layers=[layer, ("benchmark", {"output": "small"})])
+    config = None if preset == CLEAN else _degradation(preset)
+    scale = 1 if config is None else config.scale
     folder = out_dir / (f"{preset}-crop{crop}" if crop else preset)
     files = sorted(file for file in photos.iterdir() if file.suffix.lower() in READABLE_SUFFIXES)
     files = files[:count]
@@ -78,13 +82,19 @@ def prepare(
         gt, lq = Path(scratch, "gt"), Path(scratch, "lq")
         gt.mkdir()
         for file in files:
-            photo = cut(read_photo(file, name=file.name), side=crop, multiple=config.scale)
+            photo = cut(read_photo(file, name=file.name), side=crop, multiple=scale)
             Image.fromarray(photo).save(gt / f"{file.stem}.png")
-        degrade_folder(gt, lq, config=config, preset=preset, seed=SEED)
-        for part in (gt, lq):
-            _copy_changes(part, folder / part.name)
+        if config is not None:
+            degrade_folder(gt, lq, config=config, preset=preset, seed=SEED)
+        for name, part in (("gt", gt), ("lq", gt if config is None else lq)):
+            _copy_changes(part, folder / name)
     names = tuple(sorted({file.stem for file in files}))
-    return PhotoSet(preset=preset, scale=config.scale, folder=folder, names=names)
+    return PhotoSet(preset=preset, scale=scale, folder=folder, names=names)
+
+
+def _degradation(preset: str) -> DegradationConfig:
+    layer = (f"preset {preset}", preset_values(preset))
+    return resolve(DegradationConfig, layers=[layer, ("benchmark", {"output": "small"})])
 
 
 def cut(photo: np.ndarray, *, side: int | None, multiple: int) -> np.ndarray:

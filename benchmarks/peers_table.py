@@ -8,6 +8,7 @@ from typing import Any
 
 from peers_controls import FOLLOW_FACTOR, GENERATIVITIES, PREDICT_FACTOR, TEXTURES
 from peers_scores import METRICS, Scores
+from peers_sets import CLEAN
 
 GIGABYTE = 1e9
 _HEADS = {
@@ -16,8 +17,9 @@ _HEADS = {
     "stlpips-vgg": "ST-LPIPS",
     "niqe": "NIQE",
     "texture-ratio": "texture / GT",
+    "grid-score": "grid",
 }
-_DIGITS = {"psnr": 2, "ssim": 3, "stlpips-vgg": 3, "niqe": 2, "texture-ratio": 2}
+_DIGITS = {"psnr": 2, "ssim": 3, "stlpips-vgg": 3, "niqe": 2, "texture-ratio": 2, "grid-score": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +75,20 @@ def compare(means: Mapping[str, Mapping[str, Scores]], speed: Any, memory: Any) 
 
     bars: list[Bar] = []
     light, large = "light", "realesrgan"
-    bar("PSNR over input, dB", light, 1.0, True, gain(light, "input", "psnr"))
-    bar("ST-LPIPS / input", light, 0.75, False, ratio(light, "input", "stlpips-vgg"))
-    bar("ST-LPIPS / bicubic", large, 0.75, False, ratio(large, "bicubic", "stlpips-vgg"))
+    bar("PSNR over input, dB", light, 2.2, True, gain(light, "input", "psnr"))
+    bar("ST-LPIPS / input", light, 0.55, False, ratio(light, "input", "stlpips-vgg"))
+    bar("ST-LPIPS / bicubic", large, 0.72, False, ratio(large, "bicubic", "stlpips-vgg"))
     bar("ST-LPIPS - realesrgan", large, None, False, gain(large, "realesrgan", "stlpips-vgg"))
     bar("PSNR - realesrgan, dB", large, 0.0, True, gain(large, "realesrgan", "psnr"))
-    bar("NIQE / bicubic", large, 0.75, False, ratio(large, "bicubic", "niqe"))
+    bar("texture / GT, at least", large, 0.5, True, figure(large, "ours", "texture-ratio"))
+    bar("texture / GT, at most", large, 1.3, False, figure(large, "ours", "texture-ratio"))
+    bar("NIQE / bicubic", large, 0.65, False, ratio(large, "bicubic", "niqe"))
     bar("NIQE / realesrgan", large, None, False, ratio(large, "realesrgan", "niqe"))
+    for preset in (light, large):
+        bar("grid score", preset, 1.3, False, figure(preset, "ours", "grid-score"))
+    bar("PSNR of clean photographs, dB", CLEAN, 40.0, True, figure(CLEAN, "ours", "psnr"))
     if speed:
-        bar("seconds for 512x512 / realesrgan", "", 1 / 3, False, speed["ratio"])
+        bar("seconds for 512x512 / realesrgan", "", 0.05, False, speed["ratio"])
     if memory:
         bar("peak memory for 512x512, GB", "", 1.0, False, memory["above"] / GIGABYTE)
     return bars

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from hypir_cli.config.families import family_names
 from hypir_cli.errors import BackboneError, CheckpointError
 from hypir_cli.models.backbones.controls import Controls
-from hypir_cli.models.backbones.registry import backbone_names
 from hypir_cli.models.checkpoint import CheckpointInfo, save_tensors
 from hypir_cli.models.encoder import load_encoder
 from hypir_cli.models.lora import (
@@ -82,7 +82,7 @@ def assert_close(left, right, *, tolerance):
 
 
 def test_every_registered_backbone_has_a_builder():
-    assert set(BUILDERS) == set(backbone_names())
+    assert set(BUILDERS) == set(family_names())
 
 
 @torch.inference_mode()

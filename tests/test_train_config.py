@@ -1,29 +1,26 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from hypir_cli.cli.app import app
 from hypir_cli.config import schema
+from hypir_cli.config.families import BUILT_IN, family_names
 from hypir_cli.config.schedule import ScheduleConfig
 from hypir_cli.config.train import (
-    PRESETS,
     TrainEncoderConfig,
     TrainGanConfig,
+    resolved_yaml,
     train_config,
 )
 from hypir_cli.errors import ConfigError
-from hypir_cli.models.backbones.registry import backbone_names
 
 
-def test_every_backbone_has_a_preset() -> None:
-    assert set(PRESETS) == set(backbone_names())
-
-
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", family_names())
 def test_every_preset_is_valid_for_both_commands(preset: str) -> None:
     gan = train_config(TrainGanConfig, [("test", {"preset": preset})], command="gan")
     encoder = train_config(TrainEncoderConfig, [("test", {"preset": preset})], command="encoder")
@@ -49,7 +46,7 @@ def test_the_sd2_preset_has_the_numbers_of_the_release() -> None:
 def test_a_printed_configuration_reads_back_as_itself() -> None:
     printed = CliRunner().invoke(app, ["train-gan", "--print-config", "sd2"])
     assert printed.exit_code == 0
-    values = yaml.safe_load(printed.stdout)
+    values = schema.read_yaml(printed.stdout)
     wanted = train_config(TrainGanConfig, [("test", {"preset": "sd2"})], command="gan")
     assert train_config(TrainGanConfig, [("printed", values)], command="gan") == wanted
     for line in ("# How weights move.", "# Optimiser."):
@@ -66,6 +63,91 @@ def test_a_file_beats_its_preset_and_set_beats_the_file() -> None:
     assert (config.lora.rank, config.seed, config.data.crop_size) == (8, 2, 96)
     assert config.degradation == light.degradation
     assert config.degradation != TrainGanConfig().degradation
+
+
+def test_scientific_notation_is_a_number_everywhere(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("schedule: {first: {lr: 1e-5}}\noptim: {eps: 1E-7, betas: [.9, 9.5e-1]}\n")
+    layers = [
+        (str(path), schema.load_yaml(path)),
+        ("--set", schema.parse_assignments(["schedule.second.lr=1e-4", "data.prompt=off"])),
+    ]
+    config = train_config(TrainGanConfig, layers, command="gan")
+    assert (config.schedule.first.lr, config.schedule.second.lr) == (1e-5, 1e-4)
+    assert (config.optim.eps, config.optim.betas) == (1e-7, (0.9, 0.95))
+    assert config.data.prompt == "off"
+
+
+@pytest.mark.parametrize("preset", BUILT_IN)
+@pytest.mark.parametrize(
+    ("cls", "command"), [(TrainGanConfig, "gan"), (TrainEncoderConfig, "encoder")]
+)
+def test_presets_act_on_top_of_a_printed_configuration(
+    tmp_path: Path, preset: str, cls: type[TrainGanConfig], command: Literal["gan", "encoder"]
+) -> None:
+    printed = CliRunner().invoke(app, [f"train-{command}", "--print-config", "tiny"])
+    path = tmp_path / "run.yaml"
+    path.write_text(printed.stdout, encoding="utf-8")
+
+    def made(*assignments: str, text: str = printed.stdout) -> object:
+        path.write_text(text, encoding="utf-8")
+        layers = [
+            (str(path), schema.load_yaml(path)),
+            ("--set", schema.parse_assignments(assignments)),
+        ]
+        return train_config(cls, layers, command=command)
+
+    def direct(values: dict[str, object]) -> object:
+        return train_config(cls, [("direct", values)], command=command)
+
+    assert made(f"preset={preset}") == direct({"preset": preset})
+    light = {"preset": "tiny", "degradation_preset": "light"}
+    assert made("degradation_preset=light") == direct(light)
+    edited = printed.stdout.replace("degradation_preset: realesrgan", "degradation_preset: light")
+    assert edited != printed.stdout
+    assert made(text=edited) == direct(light)
+
+
+def test_a_preset_named_later_beats_earlier_values_and_its_own_layer_beats_it() -> None:
+    layers: list[schema.Layer] = [
+        ("file", {"preset": "tiny", "lora.rank": 8, "seed": 3}),
+        ("--set", {"preset": "sd2", "data.crop_size": 128}),
+    ]
+    config = train_config(TrainGanConfig, layers, command="gan")
+    assert (config.lora.rank, config.seed, config.data.crop_size) == (256, 3, 128)
+    assert config.model.backbone == "sd2"
+
+
+def test_a_preset_of_which_its_own_layer_leaves_nothing_is_an_error() -> None:
+    config = train_config(TrainGanConfig, [("x", {"preset": "tiny"})], command="gan")
+    values = schema.to_dict(config)
+    for change in ({"preset": "sd2"}, {"degradation_preset": "light"}):
+        with pytest.raises(ConfigError, match="the preset changes nothing"):
+            train_config(TrainGanConfig, [("config.yaml", values | change)], command="gan")
+    assert train_config(TrainGanConfig, [("config.yaml", values)], command="gan") == config
+
+
+def test_the_resolved_file_names_its_origin_without_claiming_the_preset() -> None:
+    layers: list[schema.Layer] = [
+        ("x", {"preset": "tiny", "lora.rank": 3, "degradation_preset": "light"})
+    ]
+    config = train_config(TrainGanConfig, layers, command="gan")
+    text = resolved_yaml(config)
+    assert text.splitlines()[0].endswith("preset tiny, degradation preset light.")
+    values = schema.read_yaml(text)
+    assert (values["preset"], values["degradation_preset"]) == ("", "")
+    again = train_config(TrainGanConfig, [("config.yaml", values)], command="gan")
+    assert again == replace(config, preset="", degradation_preset="")
+
+
+@pytest.mark.parametrize(
+    "values", [{"lora.rank": 1, "lora": {"rank": 2}}, {"lora": {"rank": 1}, "lora.rank": 1}]
+)
+def test_a_key_set_twice_in_one_layer_is_an_error(values: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"lora\.rank is set twice"):
+        train_config(TrainGanConfig, [("x", values)], command="gan")
+    with pytest.raises(ConfigError, match="given twice"):
+        schema.parse_assignments(["seed=1", "seed=2"])
 
 
 def test_step_sizes_rise_over_the_warm_up() -> None:

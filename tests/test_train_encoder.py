@@ -15,11 +15,13 @@ from hypir_cli.train.runtime import open_runtime
 from tests.builders import BUILDERS, load_built
 from tests.training import encoder_config, gan_config, load_configured, random_pairs
 
+pytestmark = pytest.mark.usefixtures("precision")
+
 
 def test_only_the_encoder_trains(tmp_path: Path) -> None:
     config = encoder_config(tmp_path)
     backbone = load_configured(config)
-    with open_runtime(device="cpu", precision="fp32") as runtime:
+    with open_runtime(device="cpu", precision=config.optim.precision) as runtime:
         stage = EncoderStage(backbone, config=config, runtime=runtime)
         stage.accumulate(random_pairs(), scale=1.0)
     trained = set(map(id, stage.groups[0].parameters))
@@ -37,7 +39,7 @@ def test_the_frozen_target_is_the_original_encoder_whatever_the_live_one_learned
     pairs = random_pairs()
     with torch.no_grad():
         original = backbone.decode(backbone.encode(pairs.gt))
-    with open_runtime(device="cpu", precision="fp32") as runtime:
+    with open_runtime(device="cpu", precision=config.optim.precision) as runtime:
         stage = EncoderStage(backbone, config=config, runtime=runtime)
         with torch.no_grad():
             for parameter in stage.groups[0].parameters:

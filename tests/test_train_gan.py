@@ -16,11 +16,14 @@ from hypir_cli.pixels.texture import texture_richness
 from hypir_cli.train.adversarial import discriminator_step, generator_step, real_images
 from hypir_cli.train.generator import drawn_controls, generate
 from hypir_cli.train.runs import train_gan
+from hypir_cli.train.stage import Pairs
 from hypir_cli.train.step import initial_state, make_optimizers, update
 from tests.builders import BUILDERS
 from tests.training import SamePairs, gan_config, gan_stage, random_pairs, trainable_names
 
 CONTROLS = {"controls.texture": True, "controls.generativity": True}
+
+pytestmark = pytest.mark.usefixtures("precision")
 
 
 def _state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -80,7 +83,12 @@ def test_a_discriminator_step_leaves_the_generator_alone(tmp_path: Path) -> None
         fake = models.discriminator.features(pairs.lq)
         true = models.discriminator.features(pairs.gt)
         discriminator_step(
-            models.discriminator, true, fake, real_target=0.8, runtime=runtime, scale=1.0
+            models.discriminator,
+            true,
+            fake,
+            config=config.discriminator,
+            runtime=runtime,
+            scale=1.0,
         )
         assert _same(before, _state(models.backbone.denoiser))
         assert _same(trunk, _state(models.discriminator.trunk))
@@ -135,7 +143,7 @@ def test_the_texture_loss_is_logged_and_moves_the_adapters(tmp_path: Path) -> No
 
 
 def test_gradients_through_the_restored_image_equal_those_of_the_summed_loss(
-    tmp_path: Path,
+    tmp_path: Path, precision: str
 ) -> None:
     config = gan_config(tmp_path)
     with gan_stage(config) as (stage, runtime):
@@ -154,7 +162,8 @@ def test_gradients_through_the_restored_image_equal_those_of_the_summed_loss(
         mse = (2 * whole - 2 * pairs.gt).square().mean()
         (0.5 * adversarial + mse).backward()
         for one, parameter in zip(split, stage.groups[0].parameters, strict=True):
-            torch.testing.assert_close(one, parameter.grad, atol=1e-7, rtol=1e-4)
+            close = 1e-4 if precision == "fp32" else 0.02
+            assert (one - parameter.grad).norm() <= close * parameter.grad.norm() + 1e-7
 
 
 def test_sharing_the_trunk_with_the_perceptual_loss_changes_no_gradient(tmp_path: Path) -> None:
@@ -267,25 +276,44 @@ def test_the_second_phase_has_its_own_step_size_and_accumulation(tmp_path: Path)
     assert outcome.step == 3
 
 
-def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
-    small = gan_config(
-        tmp_path,
-        {
-            "optim.batch_size": 2,
-            "schedule.first.accumulation": 2,
-            "schedule.first.steps": 2,
-            "output_dir": str(tmp_path / "small"),
-            # The spectral norms move once per batch, which is the one thing that accumulation changes.
-            "loss.adversarial": 0.0,
-        },
+def test_accumulated_batches_equal_one_large_batch(tmp_path: Path, precision: str) -> None:
+    config = gan_config(
+        tmp_path, {**CONTROLS, "loss.perceptual": 1.0, "loss.perceptual_kind": "efficientnet-lite0"}
     )
-    large = gan_config(
-        tmp_path,
-        {"optim.batch_size": 4, "schedule.first.steps": 2, "loss.adversarial": 0.0},
+    pairs = random_pairs(count=4)
+    gradients, logged = [], []
+    for parts in ((slice(0, 4),), (slice(0, 2), slice(2, 4))):
+        with gan_stage(config) as (stage, _):
+            scalars = [
+                stage.accumulate(_part(pairs, part), scale=1.0 / len(parts)) for part in parts
+            ]
+            found = [p.grad for group in stage.groups for p in group.parameters]
+            gradients.append(torch.cat([gradient.flatten() for gradient in found]))
+            # Shares are quotients, whose mean is no quotient of means.
+            names = [name for name in scalars[0] if not name.startswith("share/")]
+            logged.append({name: _root_mean_square(name, scalars) for name in names})
+    whole, accumulated = gradients
+    assert (whole - accumulated).norm() < (5e-5 if precision == "fp32" else 0.02) * whole.norm()
+    for name, value in logged[0].items():
+        assert logged[1][name] == pytest.approx(value, rel=1e-3 if precision == "fp32" else 0.05), (
+            name
+        )
+
+
+def _part(pairs: Pairs, part: slice) -> Pairs:
+    return replace(
+        pairs,
+        lq=pairs.lq[part],
+        gt=pairs.gt[part],
+        prompts=pairs.prompts[part],
+        keys=pairs.keys[part],
     )
-    one, other = read_lora(train_gan(large).result), read_lora(train_gan(small).result)
-    for key, value in one.tensors.items():
-        torch.testing.assert_close(value, other.tensors[key], atol=2e-5, rtol=1e-4)
+
+
+def _root_mean_square(name: str, scalars: list[dict[str, torch.Tensor]]) -> float:
+    """The value over several batches: root mean square of gradients, mean of everything else."""
+    values = torch.stack([numbers[name].float() for numbers in scalars])
+    return float(values.square().mean().sqrt() if name.startswith("grad/") else values.mean())
 
 
 def test_updates_that_are_not_finite_are_skipped_and_end_the_run_at_the_limit(

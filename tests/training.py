@@ -22,6 +22,8 @@ from hypir_cli.train.stage import Pairs
 from tests.builders import BUILDERS, load_built
 
 SIDE = 32
+PRECISION = "fp32"
+"""Number format of the runs; the fixture `precision` sets it."""
 
 
 def save_photos(folder: Path, *, count: int = 3, side: int = 48) -> Path:
@@ -49,7 +51,7 @@ def small_values(root: Path, *, backbone: str = "tiny") -> dict[str, Any]:
         "model": {"backbone": backbone, "base": str(root / backbone)},
         "data": {"sources": [str(root / "photos")], "crop_size": SIDE, "prompt": "a photo"},
         "schedule": {"first": {"steps": 4, "lr": 1e-3}},
-        "optim": {"batch_size": 2},
+        "optim": {"batch_size": 2, "precision": PRECISION},
         "logging": {"every": 1, "samples_every": 0, "tensorboard": False},
         "checkpoint": {"every": 100},
     }
@@ -77,13 +79,16 @@ def encoder_config(root: Path, overrides: Mapping[str, Any] | None = None) -> Tr
 def load_configured(config: TrainGanConfig | TrainEncoderConfig) -> Backbone:
     """The backbone of a small run."""
     assert config.model.base is not None
-    return load_built(config.model.backbone, Path(config.model.base))
+    # As the commands do it: an encoder trains in float32, a frozen denoiser is kept in what it computes in.
+    narrow = isinstance(config, TrainGanConfig) and config.optim.precision == "bf16"
+    dtype = torch.bfloat16 if narrow else torch.float32
+    return load_built(config.model.backbone, Path(config.model.base), dtype=dtype)
 
 
 @contextmanager
 def gan_stage(config: TrainGanConfig) -> Any:
     """A freshly built adversarial stage and its runtime."""
-    with open_runtime(device="cpu", precision="fp32") as runtime:
+    with open_runtime(device="cpu", precision=config.optim.precision) as runtime:
         yield build_gan_stage(load_configured(config), config=config, runtime=runtime), runtime
 
 

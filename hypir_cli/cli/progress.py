@@ -21,6 +21,7 @@ from hypir_cli.cli import console
 if TYPE_CHECKING:
     from hypir_cli.folder import Event
     from hypir_cli.restore.engine import Engine
+    from hypir_cli.solvers.solver import Solver
 
 
 class FolderProgress:
@@ -41,6 +42,7 @@ class FolderProgress:
         self._start = time.perf_counter()
         self._computed = 0
         self._megapixels = 0.0
+        self._finished = 0
 
     def __enter__(self) -> FolderProgress:
         if self._live:
@@ -91,8 +93,13 @@ class FolderProgress:
         if event.kind == "failed" and record is not None:
             hint = f" ({record.hint})" if record.hint else ""
             console.err.print(
-                f"Failed: {event.job.input_path}: {record.reason}{hint}", style="red", markup=False
+                f"Failed: {event.job.input_path}: {record.reason}{hint}",
+                style="red",
+                markup=False,
+                soft_wrap=True,
             )
+            if record.traceback and console.debugging():
+                console.err.print(record.traceback, markup=False, soft_wrap=True)
         if self._bar is not None:
             self._advance(event)
         elif event.kind == "done" and record is not None and not self._quiet:
@@ -103,6 +110,25 @@ class FolderProgress:
                 soft_wrap=True,
             )
 
+    def on_solver(self, solver: Solver) -> None:
+        """Say what solves, and by which method."""
+        if not self._quiet:
+            prior, chosen = solver.prior, solver.recipe
+            dtype = str(prior.dtype).removeprefix("torch.")
+            console.err.print(
+                f"{chosen.method}, {chosen.steps} levels, prior {prior.name} on {prior.device}, {dtype}",
+                markup=False,
+            )
+        self._start = time.perf_counter()
+
+    def on_steps(self, done: int, total: int) -> None:
+        """Steps of the image at work; they move the bar and with it the time left."""
+        if self._bar is not None and self._task is not None:
+            share = done / max(total, 1)
+            self._bar.update(
+                self._task, completed=self._finished + share, rates=f"step {done}/{total}"
+            )
+
     def on_tiles(self, done: int, total: int) -> None:
         """Tiles of the image at work."""
         if self._bar is not None and self._task is not None and total > 1:
@@ -110,6 +136,7 @@ class FolderProgress:
 
     def _advance(self, event: Event) -> None:
         assert self._bar is not None
+        self._finished = event.finished
         if self._task is None:
             self._task = self._bar.add_task("Restoring", total=event.total, rates="")
         self._bar.update(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,8 +9,9 @@ import typer
 
 from hypir_cli.cli import console
 from hypir_cli.cli.options import Assignments, ConfigFile, build, given, option
-from hypir_cli.config.launcher import Launch, detect_launch
+from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.restore import RestoreConfig
+from hypir_cli.config.restore_preset import restore_preset
 
 
 def _option(dotted: str, *flags: str, panel: str, metavar: str = "") -> Any:
@@ -171,6 +171,15 @@ def restore(
             rich_help_panel="Many machines",
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME|FILE.yaml",
+            help="Settings to start from: old-print, scan, phone-night, web-jpeg, enlarge-x2, enlarge-x4, or a file; "
+            "--config and flags beat them.",
+        ),
+    ] = None,
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:
@@ -182,7 +191,13 @@ def restore(
         raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
     if "control.texture" in flags:
         flags["control.texture"] = _texture(flags["control.texture"])
-    settings = build(RestoreConfig, flags, config=config, assignments=set_)
+    settings = build(
+        RestoreConfig,
+        flags,
+        config=config,
+        assignments=set_,
+        preset=restore_preset(preset) if preset else None,
+    )
     _run(paths[:-1], paths[-1], settings, shard=shard, dry_run=dry_run, as_json=as_json)
 
 
@@ -208,14 +223,11 @@ def _run(
 
     console_logging()
     from hypir_cli.caption.describe import load_describer
-    from hypir_cli.folder import Shard, parse_shard
     from hypir_cli.models.allocator import keep_freed_memory
     from hypir_cli.restore.folder import restore_folder
 
     keep_freed_memory()
-    launch = detect_launch(os.environ) if shard is None else Launch()
-    console.print_launch(launch, quiet=as_json)
-    part = Shard(launch.index, launch.count) if shard is None else parse_shard(shard)
+    part = chosen_shard(shard, quiet=as_json)
     with FolderProgress(quiet=as_json, first=part.index == 0) as progress:
         report = restore_folder(
             inputs,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from hypir_cli.config.degradation import check_probability
 
+PixelKind = Literal["mse", "log-mse", "l1", "log-l1"]
 TEACHER_SIDE = 44
 """Least side in pixels of what a teacher can be asked for."""
 
@@ -16,8 +17,9 @@ TEACHER_SIDE = 44
 class LoraConfig:
     """The adapters that are trained."""
 
-    rank: int = 64
-    """Inner width; the release has 256, the paper's ablation 64."""
+    rank: int | Literal["full"] = 64
+    """Inner width; the release has 256, the paper's ablation 64. `full` trains all weights of VAE and denoiser instead of
+    adapters, for small backbones: in float32, saved as the backbone's own weights."""
     alpha: float | None = None
     """The update is scaled by alpha / rank; unset is rank, a factor of 1."""
     targets: tuple[str, ...] = ()
@@ -25,11 +27,19 @@ class LoraConfig:
     quantize_base: Literal["none", "int8", "fp8", "nf4"] = "none"
     """Number format of the frozen weights under the adapters (QLoRA): less memory, a slightly coarser base."""
     start: Path | None = None
-    """LoRA file to start from instead of fresh adapters; it brings its own rank and targets."""
+    """LoRA file to start from instead of fresh adapters; it brings its own rank and targets. With rank full: a file of whole
+    weights, the result of such a run."""
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"lora.rank must be at least 1, got {self.rank}")
+        if self.rank != "full" and self.rank < 1:
+            raise ValueError(f"lora.rank must be at least 1, or full, got {self.rank}")
+        if self.is_full and self.quantize_base != "none":
+            raise ValueError("lora.rank full trains the base, so lora.quantize_base must be none")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all weights train, and there are no adapters."""
+        return self.rank == "full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +94,21 @@ class LossConfig:
     """Weight of the difference from what is wanted: the clean image, or what a teacher or controls.texture_detail made of it."""
     clean: float = 0.0
     """Weight of the same difference from the clean image itself, where something else is wanted."""
-    pixel_kind: Literal["mse", "log-mse"] = "mse"
-    """Mean squared error on the scale -1..1, or each image's logarithm of it: then a decibel counts the same wherever an image
-    starts from, which a small model that restores light and strong degradations needs."""
+    pixel_kind: PixelKind = "mse"
+    """Mean squared error on the scale -1..1 (mse) or mean absolute error (l1), or each image's logarithm of either: then a
+    decibel counts the same wherever an image starts from, which a small model that restores light and strong degradations
+    needs."""
     texture: float = 0.0
     """Weight of the distance, in octaves, between the result's texture richness and the told one; needs controls.texture."""
     perceptual_kind: Literal["lpips-vgg", "stlpips", "vgg16-hed", "efficientnet-lite0", "none"] = (
         "stlpips"
     )
     """Perceptual distance; lpips-vgg is the release's and needs a download, the others come from Python packages."""
+    perceptual_features: Literal["unit", "raw"] = "unit"
+    """`unit`: squared differences of activations scaled to unit length at every place, as LPIPS. `raw`: absolute differences before
+    the last activation, which also sees contrast; VGG kinds (stlpips, vgg16-hed) only."""
+    perceptual_levels: tuple[float, ...] = ()
+    """Weight of each of the perceptual network's levels, from full size to 1/16; empty weighs all alike."""
     grid: float = 0.0
     """Weight of the penalty on detail that is bound to the places of the latent's pixels, as the stripes and dots are that small
     models draw where perceptual or texture losses ask for detail they cannot see."""
@@ -107,6 +123,17 @@ class LossConfig:
             raise ValueError("loss weights must be at least 0")
         if self.perceptual_samples < 0:
             raise ValueError("loss.perceptual_samples must be at least 0")
+        if any(weight < 0 for weight in self.perceptual_levels):
+            raise ValueError("loss.perceptual_levels must be at least 0")
+        plain = self.perceptual_features == "unit" and not self.perceptual_levels
+        if not plain and self.perceptual_kind not in ("stlpips", "vgg16-hed"):
+            raise ValueError(
+                "loss.perceptual_features raw and loss.perceptual_levels need perceptual_kind stlpips or vgg16-hed"
+            )
+        if self.perceptual_levels and len(self.perceptual_levels) != 5:
+            raise ValueError(
+                f"loss.perceptual_levels must have 5 weights, got {len(self.perceptual_levels)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +152,26 @@ class DiscriminatorConfig:
 
     trunk: str = "efficientnet-lite0"
     """Frozen features: efficientnet-lite0 (small, no download), convnext-xxlarge (the release's), any transformers
-    ConvNeXt (folder or hub id), random-small (untrained, for trying things out), or none, with patch_width."""
+    ConvNeXt (folder or hub id), random-small (untrained, for trying things out), or none, with patch_width or pixel_width."""
     hidden: int = 512
     """Width of the heads."""
     patch_width: int = 0
     """Width of a further head that judges patches of the images themselves, and so sees stripes and dots that a frozen trunk has
     learned to overlook; 0 for none, as in the release."""
+    pixel_width: int = 0
+    """Channels at full size of a further head, a U-Net with spectral norms that judges every pixel of the images themselves; 0 for
+    none. 32 suits a small model."""
+    pixel_scales: int = 3
+    """How often that head halves the side."""
+    loss: Literal["standard", "relativistic"] = "standard"
+    """`standard`: real towards real_target, fake towards 0. `relativistic`: at every place a real image shall look more real than
+    its own fake, and the generator wants the reverse; pairs that are hard to tell apart then teach most."""
+    r1: float = 0.0
+    """Weight of the approximate gradient penalty: real images and the same with faint noise shall be judged alike."""
+    r1_sigma: float = 0.01
+    """Deviation of that noise on the scale 0..1."""
+    alone_steps: int = 0
+    """Updates at the start of the run in which the discriminator trains alone, so that the generator meets a judge that can see."""
     real_target: float = 0.8
     """What real images should score, 0..1; below 1 is label smoothing."""
     smooth_generator: bool = False
@@ -147,9 +188,16 @@ class DiscriminatorConfig:
             )
         if self.hidden < 1:
             raise ValueError(f"discriminator.hidden must be at least 1, got {self.hidden}")
-        if self.trunk == "none" and not self.patch_width:
-            raise ValueError("discriminator.trunk none needs discriminator.patch_width")
-        if self.patch_width < 0:
+        for name in ("patch_width", "pixel_width", "r1", "alone_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"discriminator.{name} must be at least 0")
+        if self.pixel_scales < 1:
             raise ValueError(
-                f"discriminator.patch_width must be at least 0, got {self.patch_width}"
+                f"discriminator.pixel_scales must be at least 1, got {self.pixel_scales}"
+            )
+        if self.r1_sigma <= 0:
+            raise ValueError(f"discriminator.r1_sigma must be above 0, got {self.r1_sigma}")
+        if self.trunk == "none" and not (self.patch_width or self.pixel_width):
+            raise ValueError(
+                "discriminator.trunk none needs discriminator.patch_width or discriminator.pixel_width"
             )

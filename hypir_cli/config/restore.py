@@ -32,7 +32,7 @@ class ModelConfig:
     """Which networks restore."""
 
     backbone: str = "tiny"
-    """Diffusion model: tiny (embedded, no download), sd2, sdxl, sd3, sd35, flux or flux2."""
+    """Diffusion model: tiny (embedded, no download) or another that `hypir info` lists."""
     base: str | None = None
     """Base weights: a diffusers-layout folder or a hub id; unset takes the backbone's own."""
     revision: str | None = None
@@ -70,9 +70,9 @@ class ControlConfig:
     texture: float | Literal["auto"] | None = "auto"
     """Texture richness to aim for: variance of the Laplacian, about 500 smooth, 3000 rich; auto predicts it where the checkpoint
     can."""
-    texture_gain: float = 4.0
-    """Most by which fine detail is amplified (or softened) after the model, so that the result reaches the texture; 1 leaves it to
-    the model."""
+    texture_gain: float = 8.0
+    """Most by which fine detail that is neither edge nor noise is amplified (or all of it softened) after the model, so that the
+    result reaches the texture; 1 leaves it to the model."""
     generativity: float = 0.0
     """Share of noise mixed into the latent, 0 (faithful) to 1 (invents)."""
     seed: int = 231

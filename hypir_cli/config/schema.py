@@ -15,11 +15,13 @@ import itertools
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from hypir_cli.errors import ConfigError
 
@@ -60,27 +62,37 @@ def flatten(
     Raises:
         ConfigError: An unknown key, or a plain value where a group of settings stands.
     """
-    hints = typing.get_type_hints(cls)
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        head, _, rest = str(key).partition(".")
-        dotted = f"{prefix}{head}"
-        if head not in hints:
-            raise _unknown_key(dotted, hints, source=source, prefix=prefix)
-        group = hints[head]
-        if not _is_settings(group):
-            if rest:
-                raise ConfigError(f"{source}: {dotted} is a single setting, it has no {rest!r}.")
-            flat[dotted] = value
-            continue
-        nested = {rest: value} if rest else value
-        if not isinstance(nested, Mapping):
-            raise ConfigError(
-                f"{source}: {dotted} is a group of settings, got {value!r}.",
-                hint=f"its keys are {', '.join(typing.get_type_hints(group))}",
-            )
-        flat.update(flatten(group, nested, source=source, prefix=f"{dotted}."))
+        found = _flatten_one(cls, str(key), value, source=source, prefix=prefix)
+        twice = sorted(found.keys() & flat.keys())
+        if twice:
+            raise ConfigError(f"{source}: {twice[0]} is set twice.", hint="keep one of them")
+        flat.update(found)
     return flat
+
+
+def _flatten_one(
+    cls: type[Any], key: str, value: Any, *, source: str, prefix: str
+) -> dict[str, Any]:
+    hints = typing.get_type_hints(cls)
+    head, _, rest = key.partition(".")
+    dotted = f"{prefix}{head}"
+    if head not in hints:
+        raise _unknown_key(dotted, hints, source=source, prefix=prefix)
+    group = hints[head]
+    if not _is_settings(group):
+        if rest:
+            raise ConfigError(f"{source}: {dotted} is a single setting, it has no {rest!r}.")
+        return {dotted: value}
+    # A group whose every line is a comment holds nothing.
+    nested = {rest: value} if rest else ({} if value is None else value)
+    if not isinstance(nested, Mapping):
+        raise ConfigError(
+            f"{source}: {dotted} is a group of settings, got {value!r}.",
+            hint=f"its keys are {', '.join(typing.get_type_hints(group))}",
+        )
+    return flatten(group, nested, source=source, prefix=f"{dotted}.")
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -90,10 +102,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read, is not YAML, or is not a mapping.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the settings file {path}: {error}.") from error
-    except yaml.YAMLError as error:
+    except YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if values is None:
         return {}
@@ -102,11 +114,20 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def read_yaml(text: str) -> Any:
+    """A YAML 1.2 document as plain values: `1e-5` is a number, `off` and `no` are words.
+
+    Raises:
+        YAMLError: It is none, or names a key twice.
+    """
+    return YAML(typ="safe", pure=True).load(text)
+
+
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     """Values of `--set key=value` flags; each value is read as YAML.
 
     Raises:
-        ConfigError: An assignment without `=`.
+        ConfigError: An assignment without `=`, or two of one key.
     """
     values: dict[str, Any] = {}
     for item in assignments:
@@ -115,9 +136,11 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(
                 f"--set takes key=value, got {item!r}.", hint="e.g. --set data.seed=7"
             )
+        if key.strip() in values:
+            raise ConfigError(f"--set {key.strip()} is given twice.", hint="keep one of them")
         try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            values[key.strip()] = read_yaml(text)
+        except YAMLError as error:
             raise ConfigError(f"--set {key}: {text!r} is not a YAML value.") from error
     return values
 
@@ -129,11 +152,17 @@ def to_dict(settings: Any) -> dict[str, Any]:
     }
 
 
-def to_yaml(settings: Any, *, comments: bool = False) -> str:
-    """YAML text of a settings object; with `comments`, each key is preceded by its docstring."""
+def to_yaml(settings: Any, *, comments: bool = False, inactive: Collection[str] = ()) -> str:
+    """YAML text of a settings object.
+
+    Args:
+        settings: The object.
+        comments: Whether each key is preceded by its docstring.
+        inactive: Dotted keys whose values are written as comments, since they come from a preset that the text names.
+    """
     if not comments:
         return str(yaml.safe_dump(to_dict(settings), sort_keys=False, allow_unicode=True))
-    return "\n".join(_commented(settings, indent="")) + "\n"
+    return "\n".join(_commented(settings, indent="", prefix="", inactive=inactive)) + "\n"
 
 
 def field_doc(cls: type[Any], dotted: str) -> str:
@@ -321,7 +350,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _commented(settings: Any, *, indent: str) -> Iterator[str]:
+def _commented(
+    settings: Any, *, indent: str, prefix: str, inactive: Collection[str]
+) -> Iterator[str]:
     docs = _field_docs(type(settings))
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -329,7 +360,10 @@ def _commented(settings: Any, *, indent: str) -> Iterator[str]:
             yield f"{indent}# {line}"
         if dataclasses.is_dataclass(value):
             yield f"{indent}{field.name}:"
-            yield from _commented(value, indent=indent + "  ")
+            yield from _commented(
+                value, indent=indent + "  ", prefix=f"{prefix}{field.name}.", inactive=inactive
+            )
             continue
         text = str(yaml.safe_dump({field.name: _plain(value)}, sort_keys=False, allow_unicode=True))
-        yield from (f"{indent}{line}" for line in text.rstrip().splitlines())
+        mark = "#= " if f"{prefix}{field.name}" in inactive else ""
+        yield from (f"{indent}{mark}{line}" for line in text.rstrip().splitlines())

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import resources
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,11 +14,13 @@ from hypir_cli.config.adversarial import (
     DiscriminatorConfig,
     LoraConfig,
     LossConfig,
+    PixelKind,
     TeacherConfig,
 )
 from hypir_cli.config.data import DataConfig
 from hypir_cli.config.degradation import PRESETS as DEGRADATION_PRESETS
 from hypir_cli.config.degradation import DegradationConfig, preset_values
+from hypir_cli.config.families import family_names, find_family
 from hypir_cli.config.schedule import (
     CheckpointConfig,
     EmaConfig,
@@ -28,12 +29,15 @@ from hypir_cli.config.schedule import (
     ScheduleConfig,
     ValidationConfig,
 )
-from hypir_cli.config.schema import Layer, flatten, load_yaml, resolve
+from hypir_cli.config.schema import Layer, flatten, load_yaml, resolve, to_dict, to_yaml
 from hypir_cli.errors import ConfigError
 
-PRESETS = ("tiny", "sd2", "sdxl", "sd3", "sd35", "flux", "flux2")
 Command = Literal["encoder", "gan"]
 T = TypeVar("T")
+_NOT_JUDGED = ("preset", "output_dir")
+"""Keys of a training preset that say nothing of how is trained."""
+_ALWAYS_ACTIVE = ("preset", "degradation_preset", "data.sources", "validation.sources")
+"""Keys that a printed settings file sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,7 @@ class ModelConfig:
     """Which model is trained."""
 
     backbone: str = "tiny"
-    """Diffusion model: tiny (embedded, no download), sd2, sdxl, sd3, sd35, flux or flux2."""
+    """Diffusion model: tiny (embedded, no download) or another that `hypir info` lists."""
     base: str | None = None
     """Base weights: a diffusers-layout folder or a hub id; unset takes the backbone's own."""
     revision: str | None = None
@@ -67,7 +71,7 @@ class RunConfig:
     """What both training commands share."""
 
     preset: str = ""
-    """Values to start from: tiny, sd2, sdxl, sd3, sd35, flux or flux2; every key below still wins."""
+    """Values to start from, by the name of a backbone; every key below still wins."""
     output_dir: Path = Path("runs/train")
     """Folder of the run: config.yaml, checkpoints/, logs/, samples/, metrics.jsonl and the result."""
     seed: int = 231
@@ -121,8 +125,9 @@ class TrainEncoderConfig(RunConfig):
     target: Literal["frozen", "paper", "pixel"] = "frozen"
     """What the decoded latent of the degraded image is compared with: that of the clean image by the original encoder
     (frozen), by the encoder in training (paper; can collapse), or the clean image itself (pixel)."""
-    pixel_kind: Literal["mse", "log-mse"] = "mse"
-    """How the images differ: mean squared error on the scale -1..1, or each image's logarithm of it, which counts decibels."""
+    pixel_kind: PixelKind = "mse"
+    """How the images differ: mean squared (mse) or absolute (l1) error on the scale -1..1, or each image's logarithm of either,
+    which counts decibels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +147,10 @@ class TrainGanConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.lora.is_full and self.optim.shard_frozen:
+            raise ValueError("optim.shard_frozen has nothing to deal out with lora.rank full")
+        if self.discriminator.alone_steps and not self.loss.adversarial:
+            raise ValueError("discriminator.alone_steps needs loss.adversarial above 0")
         if self.loss.texture > 0 and not self.controls.texture:
             raise ValueError("loss.texture needs controls.texture: true")
         side = self.data.crop_size
@@ -152,7 +161,7 @@ class TrainGanConfig(RunConfig):
 
 
 def train_layers(cls: type[T], layers: Sequence[Layer], *, command: Command) -> list[Layer]:
-    """The given layers, preceded by the presets that they name.
+    """The given layers, each preceded by the presets that it names: a preset beats earlier layers, its own layer beats it.
 
     Args:
         cls: `TrainEncoderConfig` or `TrainGanConfig`.
@@ -160,15 +169,21 @@ def train_layers(cls: type[T], layers: Sequence[Layer], *, command: Command) -> 
         command: Section of the preset file that applies.
 
     Raises:
-        ConfigError: An unknown key or preset.
+        ConfigError: An unknown key or preset, or a preset of which nothing is left since its own layer sets all it says.
     """
-    below = list(layers)
-    name = _last(cls, below, "preset")
-    if name:
-        below.insert(0, (f"preset {name}", preset_section(str(name), command)))
-    degradation = _last(cls, below, "degradation_preset") or DEGRADATION_PRESETS[0]
-    values = {"degradation": preset_values(str(degradation))}
-    return [(f"degradation preset {degradation}", values), *below]
+    with_presets = _insert_preset(
+        cls, layers, key="preset", section=lambda name: preset_section(name, command)
+    )
+    found = _insert_preset(
+        cls,
+        with_presets,
+        key="degradation_preset",
+        section=lambda name: {"degradation": preset_values(name)},
+    )
+    if len(found) == len(with_presets):
+        values = {"degradation": preset_values(DEGRADATION_PRESETS[0])}
+        found.insert(0, (f"degradation preset {DEGRADATION_PRESETS[0]}", values))
+    return found
 
 
 def train_config(cls: type[T], layers: Sequence[Layer], *, command: Command) -> T:
@@ -182,13 +197,11 @@ def preset_section(name: str, command: Command) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such preset.
     """
-    if name not in PRESETS:
-        raise ConfigError(
-            f"there is no training preset {name!r}.", hint=f"known: {', '.join(PRESETS)}"
-        )
-    folder = resources.files("hypir_cli") / "presets" / "train"
-    with resources.as_file(folder / f"{name}.yaml") as path:
-        sections = load_yaml(Path(path))
+    path = find_family(name).train_preset if name in family_names() else None
+    if path is None:
+        known = ", ".join(family_names())
+        raise ConfigError(f"there is no training preset {name!r}.", hint=f"known: {known}")
+    sections = load_yaml(path)
     return {"preset": name, **_merged(sections.get("shared", {}), sections.get(command, {}))}
 
 
@@ -200,8 +213,68 @@ def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _last(cls: type[Any], layers: Sequence[Layer], key: str) -> Any:
-    found = None
-    for source, values in layers:
-        found = flatten(cls, values, source=source).get(key, found)
+def _insert_preset(
+    cls: type[Any],
+    layers: Sequence[Layer],
+    *,
+    key: str,
+    section: Callable[[str], dict[str, Any]],
+) -> list[Layer]:
+    """The layers, with the preset that is named last right before the layer that names it."""
+    found = list(layers)
+    for place in reversed(range(len(found))):
+        source, values = found[place]
+        own = flatten(cls, values, source=source)
+        name = own.get(key)
+        if name == "":
+            return found
+        if name is not None:
+            preset = (f"{key.replace('_', ' ')} {name}", section(str(name)))
+            _check_effect(cls, preset, own, source=source)
+            found.insert(place, preset)
+            return found
     return found
+
+
+def _check_effect(cls: type[Any], preset: Layer, own: Mapping[str, Any], *, source: str) -> None:
+    """Refuse a preset beside values for all that it sets, as when its name is changed in a resolved file."""
+    name, values = preset
+    said = flatten(cls, values, source=name)
+    said = {key: value for key, value in said.items() if key not in _NOT_JUDGED}
+    if said and said.keys() <= own.keys() and any(own[key] != said[key] for key in said):
+        raise ConfigError(
+            f"{source} names the {name}, but sets all of its values itself, and some otherwise: "
+            "the preset changes nothing.",
+            hint="remove those values, or name the preset in a later layer, e.g. with --set",
+        )
+
+
+def template_yaml(cls: type[T], preset: str, *, command: Command) -> str:
+    """A settings file of a preset to edit: every setting with its sentence and its value, active only what names presets and data.
+
+    Values are comments, so that another preset named in the file or on top of it acts.
+
+    Raises:
+        ConfigError: There is no such preset.
+    """
+    config = train_config(cls, [("template", {"preset": preset})], command=command)
+    keys = flatten(cls, to_dict(config), source="template").keys()
+    text = to_yaml(config, comments=True, inactive=keys - set(_ALWAYS_ACTIVE))
+    return f"# Lines with #= show values as they are; to change one, remove the mark.\n{text}"
+
+
+def resolved_yaml(config: RunConfig) -> str:
+    """Text for the run's folder: every value as it is, and where it came from as a comment.
+
+    No preset is named as a setting, since the values need not be the preset's any more.
+    """
+    origin = ", ".join(
+        f"{kind} {name}"
+        for kind, name in (
+            ("preset", config.preset),
+            ("degradation preset", config.degradation_preset),
+        )
+        if name
+    )
+    plain = to_yaml(replace(config, preset="", degradation_preset=""))
+    return f"# Resolved settings of a run that started from: {origin or 'no preset'}.\n{plain}"

@@ -22,6 +22,7 @@ from hypir_cli.evaluate import bridge
 from hypir_cli.models.perceptual.distances import build_perceptual
 from hypir_cli.pixels.metrics.color_shift import color_shift
 from hypir_cli.pixels.metrics.fidelity import consistency, psnr, ssim
+from hypir_cli.pixels.metrics.grid import grid_score
 from hypir_cli.pixels.metrics.niqe import niqe
 from hypir_cli.pixels.texture import texture_richness
 
@@ -105,6 +106,12 @@ _OWN = {
             "one",
             "gt",
             "variance of the Laplacian over GT's; below 1 is too smooth",
+        ),
+        _own(
+            "grid-score",
+            "one",
+            "",
+            "power at periods of 2, 4 and 8 pixels over its surroundings; above 1 is a pattern",
         ),
         _own(
             "consistency",
@@ -192,6 +199,8 @@ def _own_score(name: str, measure: MeasureConfig, *, device: torch.device) -> Sc
     def score(restored: Tensor, partner: Tensor | None) -> float:
         if name == "niqe":
             return float(niqe(restored))
+        if name == "grid-score":
+            return float(grid_score(restored))
         assert partner is not None
         if name == "psnr":
             decibel = psnr(restored, partner, color_space=measure.color_space)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.folder.names import fitting_name, same_letters
 from hypir_cli.folder.scan import Found, find_images
 from hypir_cli.images import ImageFormat, format_of_suffix, output_suffix
 
@@ -33,6 +34,7 @@ def scan_inputs(
     format: Literal["same"] | ImageFormat = "same",
     suffix: str = "",
     num_samples: int = 1,
+    lossless: bool = False,
     overwrite_inputs: bool = False,
 ) -> list[Job]:
     """Jobs for every image meant by the inputs, in natural order; the same inputs give the same names every time.
@@ -43,21 +45,46 @@ def scan_inputs(
         format: Format of the results; `same` keeps each input's where it can be written, else PNG.
         suffix: Text added to each name before its extension.
         num_samples: Results per image; with more than one they are called NAME-1, NAME-2...
+        lossless: Where `same` would write a format that loses something, write PNG.
         overwrite_inputs: Allow results that take the place of an input.
 
     Raises:
         InputError: An input does not exist, holds no image, or would be overwritten.
         ConfigError: The output is a file name where a folder is needed, or contradicts the format.
     """
+    found = find_images(inputs, exclude=Path(output)).images
+    return make_jobs(
+        found,
+        inputs,
+        output,
+        format=format,
+        suffix=suffix,
+        num_samples=num_samples,
+        lossless=lossless,
+        overwrite_inputs=overwrite_inputs,
+    )
+
+
+def make_jobs(
+    found: Sequence[Found],
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    format: Literal["same"] | ImageFormat = "same",
+    suffix: str = "",
+    num_samples: int = 1,
+    lossless: bool = False,
+    overwrite_inputs: bool = False,
+) -> list[Job]:
+    """Jobs for images that `find_images` found in the inputs; the rest as for `scan_inputs`."""
     output_path = Path(output)
-    found = find_images(inputs, exclude=output_path)
     names = _Names(suffix=suffix, num_samples=num_samples)
     if _is_file_name(output, found, inputs):
         _check_format(output_path, format)
         target = names.claim(output_path.parent, output_path.stem, output_path.suffix, found[0])
         jobs = [_job(found[0], target)]
     else:
-        jobs = _folder_jobs(found, output_path, format, names)
+        jobs = _folder_jobs(found, output_path, format, names, lossless=lossless)
     jobs = _without_own_results(jobs, inputs)
     if not overwrite_inputs:
         _check_inputs_safe(jobs)
@@ -75,7 +102,10 @@ class _Names:
     def claim(self, folder: Path, stem: str, extension: str, item: Found) -> tuple[Path, ...]:
         """The first free name for one input: its own, then with the input's extension, then with a number."""
         for candidate in self._candidates(stem, item):
-            paths = tuple(folder / f"{name}{extension}" for name in self._samples(candidate))
+            paths = tuple(
+                folder / fitting_name(candidate, f"{ending}{extension}")
+                for ending in self._endings()
+            )
             keys = {_name_key(path) for path in paths}
             if not keys & self._taken:
                 self._taken |= keys
@@ -91,15 +121,20 @@ class _Names:
             yield f"{stem}-{number}"
             number += 1
 
-    def _samples(self, stem: str) -> list[str]:
-        stem += self._suffix
+    def _endings(self) -> list[str]:
+        """What each sample's name has after its stem."""
         if self._num_samples == 1:
-            return [stem]
-        return [f"{stem}-{number}" for number in range(1, self._num_samples + 1)]
+            return [self._suffix]
+        return [f"{self._suffix}-{number}" for number in range(1, self._num_samples + 1)]
 
 
 def _folder_jobs(
-    found: list[Found], output: Path, format: Literal["same"] | ImageFormat, names: _Names
+    found: Sequence[Found],
+    output: Path,
+    format: Literal["same"] | ImageFormat,
+    names: _Names,
+    *,
+    lossless: bool,
 ) -> list[Job]:
     """One job per input; an input that keeps its extension keeps its name before any that takes a new one."""
     if output.is_file():
@@ -108,7 +143,9 @@ def _folder_jobs(
             hint="name a folder, which is made if missing",
         )
     targets: dict[Path, tuple[Path, ...]] = {}
-    extensions = {item.path: output_suffix(item.path.suffix, format) for item in found}
+    extensions = {
+        item.path: output_suffix(item.path.suffix, format, lossless=lossless) for item in found
+    }
     for item in sorted(found, key=lambda item: extensions[item.path] != item.path.suffix):
         folder, extension = output / item.relative.parent, extensions[item.path]
         targets[item.path] = names.claim(folder, item.relative.stem, extension, item)
@@ -119,7 +156,7 @@ def _job(item: Found, output_paths: tuple[Path, ...]) -> Job:
     return Job(input_path=item.path, relative_path=item.relative, output_paths=output_paths)
 
 
-def _is_file_name(output: str | Path, found: list[Found], inputs: Sequence[str | Path]) -> bool:
+def _is_file_name(output: str | Path, found: Sequence[Found], inputs: Sequence[str | Path]) -> bool:
     """Whether the output names one image file."""
     path = Path(output)
     if path.is_dir() or str(output).endswith(("/", os.sep)):
@@ -167,6 +204,6 @@ def _check_inputs_safe(jobs: list[Job]) -> None:
 
 
 def _name_key(path: Path) -> str:
-    """What makes two names the same file: on macOS and Windows, case does not count."""
-    text = os.path.abspath(path)
+    """What makes two names the same file: letters composed or not, and on macOS and Windows, case does not count."""
+    text = same_letters(os.path.abspath(path))
     return text.casefold() if sys.platform in ("darwin", "win32") else text

@@ -4,9 +4,11 @@ from hypir_cli.images.atomic import atomic_file
 from hypir_cli.images.data import ImageData, Metadata, quantize, to_float
 from hypir_cli.images.formats import (
     MAX_PIXELS,
+    PICTURE_SUFFIXES,
     READABLE_SUFFIXES,
     ImageFormat,
     format_of_suffix,
+    is_lossless,
     output_suffix,
 )
 from hypir_cli.images.reading import image_size, read_image
@@ -14,6 +16,7 @@ from hypir_cli.images.writing import write_image
 
 __all__ = [
     "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
     "READABLE_SUFFIXES",
     "ImageData",
     "ImageFormat",
@@ -21,6 +24,7 @@ __all__ = [
     "atomic_file",
     "format_of_suffix",
     "image_size",
+    "is_lossless",
     "output_suffix",
     "quantize",
     "read_image",

@@ -30,6 +30,13 @@ READABLE_SUFFIXES = frozenset(
 )
 """Lower-case suffixes that make a file in a folder count as an image."""
 
+_OTHER_PICTURES = """
+heic heif hif jxl exr hdr psd psb xcf kra tga pcx svg ico jxr wdp hdp jpf jpx j2c jpc sgi dds qoi djvu pict pct jng fits dcm
+dng cr2 cr3 crw nef nrw arw sr2 srf orf rw2 raf pef srw 3fr erf kdc dcr mrw mef iiq x3f rwl raw
+"""
+PICTURE_SUFFIXES = frozenset(f".{name}" for name in _OTHER_PICTURES.split())
+"""Lower-case suffixes of other files that hold pictures; in a folder those that are not read are counted and named."""
+
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -62,8 +69,17 @@ def format_of_suffix(suffix: str) -> ImageFormat | None:
     return _WRITTEN.get(suffix.lower())
 
 
-def output_suffix(input_suffix: str, image_format: Literal["same"] | ImageFormat) -> str:
-    """Suffix of a result: the input's own for `same` where that can be written, else PNG's."""
+def is_lossless(suffix: str) -> bool:
+    """Whether files of this suffix are written so that every sample can be read back."""
+    return format_of_suffix(suffix) in ("png", "tiff")
+
+
+def output_suffix(
+    input_suffix: str, image_format: Literal["same"] | ImageFormat, *, lossless: bool = False
+) -> str:
+    """Suffix of a result: the input's own for `same` where that can be written (and, if asked, loses nothing), else PNG's."""
     if image_format != "same":
         return f".{image_format}"
-    return input_suffix if format_of_suffix(input_suffix) else ".png"
+    if format_of_suffix(input_suffix) is None or (lossless and not is_lossless(input_suffix)):
+        return ".png"
+    return input_suffix

@@ -192,6 +192,14 @@ def require_tensors(
         raise misfit(source, target, missing=missing, unexpected=unexpected, misshapen=misshapen)
 
 
+def split_prefix(
+    tensors: Mapping[str, Tensor], prefix: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors whose names begin with a prefix, which is removed, and the rest."""
+    inside = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return inside, {k: v for k, v in tensors.items() if not k.startswith(prefix)}
+
+
 def misfit(
     source: str,
     target: str,

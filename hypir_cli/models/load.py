@@ -8,11 +8,12 @@ from pathlib import Path
 
 import torch
 
+from hypir_cli.config.families import find_family
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.base import Backbone
-from hypir_cli.models.backbones.registry import EMBEDDED, load_backbone
-from hypir_cli.models.checkpoint import CheckpointInfo, read_folder_info, require_match
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.checkpoint import CheckpointInfo, read_folder_info, read_info, require_match
 from hypir_cli.models.device import pick_device, pick_dtype
 from hypir_cli.models.encoder import load_encoder
 from hypir_cli.models.hub import find_lora
@@ -23,9 +24,9 @@ from hypir_cli.models.placement import (
     place_text_encoders,
     quantize,
 )
-from hypir_cli.models.presets import backbone_preset
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.models.weights import apply_lora, use_timesteps
+from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
 
 
@@ -52,10 +53,10 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
         HypirError: Something cannot be found, read, or does not fit.
     """
     _require_possible(runtime)
-    preset = backbone_preset(config.backbone)
+    family = find_family(config.backbone)
     merged = _merged_into_base(config)
-    path = None if merged else find_lora(config.lora, name=config.backbone, preset=preset)
-    if path is None and merged is None and config.backbone != EMBEDDED:
+    path = None if merged else find_lora(config.lora, name=family.name, preset=family.preset)
+    if path is None and merged is None and not family.embedded:
         raise BackboneError(
             f"there is no public restoration LoRA for {config.backbone}.",
             hint="give one with --lora; `hypir train-gan` trains it",
@@ -69,13 +70,31 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     )
     if merged is not None:
         use_timesteps(backbone, merged)
-    state = None
+    state = whole = None
     if path is not None and config.lora_scale != 0:
-        state = read_lora(path)
-        apply_lora(backbone, state, scale=config.lora_scale, merge=config.merge_lora)
+        if _is_whole(path):
+            whole = _apply_whole(backbone, path, scale=config.lora_scale)
+        else:
+            state = read_lora(path)
+            apply_lora(backbone, state, scale=config.lora_scale, merge=config.merge_lora)
     if config.encoder is not None:
         load_encoder(backbone, config.encoder)
-    return _described(backbone, state)
+    return _described(backbone, state, whole=whole, path=path)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file holds all weights instead of adapters."""
+    info = read_info(path) if path.suffix == ".safetensors" else None
+    return info is not None and info.kind == "backbone"
+
+
+def _apply_whole(backbone: Backbone, path: Path, *, scale: float) -> CheckpointInfo:
+    if scale != 1.0:
+        raise ConfigError(
+            f"{path.name} holds whole weights, which have no strength of {scale:g}.",
+            hint="leave --lora-scale out, or give adapters",
+        )
+    return apply_whole(backbone, path)
 
 
 def _merged_into_base(config: ModelConfig) -> CheckpointInfo | None:
@@ -126,8 +145,18 @@ def _require_possible(runtime: RuntimeConfig) -> None:
         )
 
 
-def _described(backbone: Backbone, state: LoraState | None) -> LoadedModel:
+def _described(
+    backbone: Backbone, state: LoraState | None, *, whole: CheckpointInfo | None, path: Path | None
+) -> LoadedModel:
     trained = backbone.control_embedding is not None
+    if whole is not None and path is not None:
+        return LoadedModel(
+            backbone=backbone,
+            texture=whole.texture,
+            generativity=whole.generativity,
+            weights=f"the checkpoint {path.name}",
+            predictor=backbone.texture_predictor,
+        )
     if state is None:
         return LoadedModel(
             backbone=backbone,

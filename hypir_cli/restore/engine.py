@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from hypir_cli.config.restore import ControlConfig, PromptConfig, RestoreConfig
+from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.errors import ConfigError, DeviceError
 from hypir_cli.images import ImageData, quantize
 from hypir_cli.images.data import Pixels
@@ -38,6 +38,9 @@ lacks more of it, and loses less by it (`benchmarks/peers.py`)."""
 AUTO_SHARE = 0.5
 """Of a predicted texture that is aimed at: predictions are often off by a factor of 2, and detail that is there needs no more."""
 
+TEXTURE_TOLERANCE = 0.1
+"""A result whose texture is further from what was asked, by this share of it, gets a note."""
+
 
 @dataclass
 class Outcome:
@@ -48,9 +51,13 @@ class Outcome:
     seeds: list[int]
     """Seed of each sample."""
     texture: float | None
-    """Texture asked of the model; None when it was left to it."""
+    """Texture richness asked for, by the user or by prediction; None when it was left to the model."""
     detail_gains: list[float] = field(default_factory=list)
     """Factor on each sample's fine detail after the model, 1 where nothing was asked."""
+    textures_reached: list[float] = field(default_factory=list)
+    """Texture richness of each sample; empty where none was asked."""
+    notes: list[str] = field(default_factory=list)
+    """What was asked and not reached, one sentence each."""
     times: StageTimes = field(default_factory=StageTimes)
     """Seconds by stage."""
 
@@ -98,7 +105,6 @@ class Engine:
         """
         config = config or RestoreConfig()
         model = load_model(config.model, config.runtime)
-        check_controls(model, config.control)
         cache = None
         if prompts is not None:
             used = [_used(model.backbone, prompt) for prompt in prompts]
@@ -116,6 +122,11 @@ class Engine:
             notes.append(
                 f"{self.model.weights} was trained without generativity; the noise is mixed in, but "
                 "the model is not told."
+            )
+        if self.config.control.texture not in (None, "auto") and not self.model.texture:
+            notes.append(
+                f"{self.model.weights} was trained without texture conditioning; the result is "
+                "brought to the asked texture after the model."
             )
         return notes
 
@@ -141,7 +152,7 @@ class Engine:
             request = self._request(prompt, seed=control.seed + sample, texture=texture)
             pixels = self._once(image, size, request, outcome.times, on_progress)
             with outcome.times.measure("other"):
-                outcome.detail_gains.append(self._match_texture(pixels, image, texture))
+                self._match_texture(pixels, image, outcome)
             outcome.samples.append(pixels)
             outcome.seeds.append(request.seed)
         return outcome
@@ -160,17 +171,29 @@ class Engine:
             image.pixels, request=request, out_size=size, times=times, on_progress=on_progress
         )
 
-    def _match_texture(self, pixels: Pixels, image: ImageData, texture: float | None) -> float:
-        """Bring the result to the texture; a predicted one is only approached, since the prediction may be wrong."""
-        control = self.config.control
-        if texture is None or self.config.tiles.parity:
-            return 1.0
+    def _match_texture(self, pixels: Pixels, image: ImageData, outcome: Outcome) -> None:
+        """Bring a result to the texture; a predicted one is only approached, since the prediction may be wrong."""
+        control, wanted = self.config.control, outcome.texture
+        if wanted is None or (self.config.tiles.parity and control.texture == "auto"):
+            outcome.detail_gains.append(1.0)
+            return
         least, most = 1.0 / control.texture_gain, control.texture_gain
         if control.texture == "auto":
             scale = pixels.shape[0] / image.height
             most = min(most, 1.0 + AUTO_GAIN * math.sqrt(max(scale, 1.0)))
-            return match_texture(pixels, AUTO_SHARE * texture, least=1.0, most=most)
-        return match_texture(pixels, texture, least=least, most=most, soft=True)
+            least, wanted = 1.0, AUTO_SHARE * wanted
+        match = match_texture(pixels, wanted, least=least, most=most)
+        outcome.detail_gains.append(match.gain)
+        outcome.textures_reached.append(match.reached)
+        missed = abs(match.reached - wanted) > TEXTURE_TOLERANCE * wanted
+        if missed and control.texture != "auto":
+            outcome.notes.append(
+                f"texture {wanted:g} was asked, {match.reached:.0f} is reached: more would draw rims "
+                "or noise."
+                if match.reached < wanted
+                else f"texture {wanted:g} was asked, {match.reached:.0f} is reached: less would "
+                "blur its edges."
+            )
 
     def _parity(self, image: ImageData, size: tuple[int, int], request: Request) -> Pixels:
         """The reference's whole-canvas tiling; needs memory for the whole image in float."""
@@ -253,21 +276,6 @@ def _spread(length: int) -> list[tuple[int, int]]:
     count = min(PROBE_COUNT, max(1, length // side))
     starts = [(length - side) * index // max(count - 1, 1) for index in range(count)]
     return [(start, start + side) for start in starts]
-
-
-def check_controls(model: LoadedModel, control: ControlConfig) -> None:
-    """Refuse a texture that nothing can follow.
-
-    Raises:
-        ConfigError: The checkpoint has no texture conditioning.
-    """
-    if control.texture is None or control.texture == "auto" or model.texture:
-        return
-    raise ConfigError(
-        f"{model.weights} was trained without texture conditioning, so --texture cannot act on it.",
-        hint="drop --texture, or use a checkpoint trained with `texture.enabled: true` "
-        "(`hypir info FILE` shows it)",
-    )
 
 
 def _does_not_fit(image: ImageData) -> DeviceError:

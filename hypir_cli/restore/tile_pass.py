@@ -15,14 +15,12 @@ from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.prediction import mix_noise
+from hypir_cli.pixels.blending import Corner, blended_bands
 from hypir_cli.pixels.color import ColorFix
 from hypir_cli.pixels.noise import image_key, noise_window
 from hypir_cli.pixels.tiling import TilePlan
 from hypir_cli.restore.canvas import Source
 from hypir_cli.restore.times import StageTimes
-
-Corner = tuple[int, int]
-"""Top and left of a tile in image pixels."""
 
 logger = logging.getLogger(__name__)
 
@@ -86,21 +84,9 @@ class TilePass:
         Yields:
             Pairs (rows (3, n, W) float32 around 0..1, tiles done); the rows are empty until a row of tiles is complete.
         """
-        rows, columns = self._plan.rows, self._plan.columns
-        row_weights, column_weights = rows.weights(), columns.weights()
-        band = torch.zeros(3, rows.tile, max(columns.tile, columns.length))
-        ends = (*rows.starts[1:], rows.length)
-        for index, (top, end) in enumerate(zip(rows.starts, ends, strict=True)):
-            for chosen in _batches(len(columns.starts), batch):
-                lefts = [columns.starts[column] for column in chosen]
-                tiles = self._tiles([(top, left) for left in lefts])
-                with self._times.measure("other"):
-                    for tile, left, column in zip(tiles, lefts, chosen, strict=True):
-                        weight = row_weights[index][:, None] * column_weights[column]
-                        band[:, :, left : left + columns.tile].addcmul_(tile, weight)
-                yield band[:, :0], index * len(columns.starts) + chosen.stop
-            yield band[:, : end - top, : columns.length], (index + 1) * len(columns.starts)
-            band = _shifted(band, end - top)
+        yield from blended_bands(
+            self._plan, self._tiles, batch=batch, blending=lambda: self._times.measure("other")
+        )
 
     def _tiles(self, corners: list[Corner]) -> Tensor:
         """Restored tiles, (len(corners), 3, tile, tile) float32 on the CPU."""
@@ -218,15 +204,3 @@ class NoisePlanes:
             for top, left in corners
         ]
         return torch.cat(windows)
-
-
-def _batches(count: int, size: int) -> list[range]:
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _shifted(band: Tensor, rows: int) -> Tensor:
-    """The band with its first rows gone and zeros at the end."""
-    shifted = torch.zeros_like(band)
-    kept = max(band.shape[1] - rows, 0)
-    shifted[:, :kept] = band[:, band.shape[1] - kept :]
-    return shifted

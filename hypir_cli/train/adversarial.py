@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hypir_cli.config.adversarial import DiscriminatorConfig
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.perceptual.distances import TrunkDistance
 from hypir_cli.models.perceptual.trunks import TrunkFeatures
+from hypir_cli.train import draws
 from hypir_cli.train.degradation import usm_sharpen
 from hypir_cli.train.generator import GanModels
 from hypir_cli.train.networks.discriminator import Discriminator, mean_logit
@@ -21,6 +23,8 @@ from hypir_cli.train.networks.losses import (
     generator_loss,
     grid_loss,
     image_loss,
+    relativistic_loss,
+    steadiness_loss,
     texture_loss,
 )
 from hypir_cli.train.runtime import Runtime
@@ -37,8 +41,10 @@ class GeneratorOutcome:
     """Trunk features of `restored`, detached."""
     target_features: TrunkFeatures | None
     """Trunk features of the target, where the perceptual loss had to make them."""
+    real_features: TrunkFeatures | None
+    """Trunk features of what counts as real, where the adversarial loss had to make them."""
     scalars: dict[str, Tensor]
-    """Losses, and norms of their gradients at the restored image."""
+    """Losses, norms of their gradients at the restored image, and the share of each in the sum of these norms."""
 
 
 def generator_step(
@@ -59,7 +65,7 @@ def generator_step(
     wanted = pairs.wanted
     target = sharpened(wanted, config) if config.loss.target == "sharpened" else wanted
     leaf = restored.detach().requires_grad_()
-    shared = _SharedFeatures(models)
+    shared = SharedFeatures(models)
     scalars: dict[str, Tensor] = {}
     total = torch.zeros_like(leaf)
     for name, weight, loss_of in _terms(
@@ -71,40 +77,84 @@ def generator_step(
         (gradient,) = torch.autograd.grad(loss * (weight * scale), leaf, retain_graph=keep)
         total += gradient
         scalars[f"loss/{name}"] = loss.detach()
-        scalars[f"grad/{name}"] = gradient.norm() / scale
+        # Of one image, root mean square over the batch: the same however many images share a batch.
+        scalars[f"grad/{name}"] = gradient.norm() * len(leaf) ** 0.5 / scale
     restored.backward(total)  # type: ignore[no-untyped-call]
     return GeneratorOutcome(
         restored=leaf.detach(),
         fake_features=shared.fake.detach() if shared.fake is not None else None,
         target_features=shared.target,
-        scalars=scalars,
+        real_features=shared.real,
+        scalars=scalars | shares(scalars),
     )
+
+
+def shares(scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`share/NAME` of each `grad/NAME` in their sum, 0..1; nothing where there is a single one."""
+    norms = {
+        name.removeprefix("grad/"): v for name, v in scalars.items() if name.startswith("grad/")
+    }
+    if len(norms) < 2:
+        return {}
+    total = torch.stack(list(norms.values())).sum().clamp(min=torch.finfo(torch.float32).tiny)
+    return {f"share/{name}": norm / total for name, norm in norms.items()}
+
+
+@torch.no_grad()
+def disturbed_features(
+    discriminator: Discriminator, real: Tensor, pairs: Pairs, *, sigma: float
+) -> TrunkFeatures:
+    """Trunk features of real images (B, 3, H, W) with noise of deviation `sigma`, drawn from the pairs' keys."""
+    noise = draws.normal(pairs.keys, "r1 noise", shape=tuple(real.shape[1:])).to(real)
+    return discriminator.features(real + sigma * noise)
 
 
 def discriminator_step(
     discriminator: Discriminator,
     real_features: TrunkFeatures,
     fake_features: TrunkFeatures,
+    disturbed: TrunkFeatures | None = None,
     *,
-    real_target: float,
+    config: DiscriminatorConfig,
     runtime: Runtime,
     scale: float,
+    iterate_norms: bool = True,
 ) -> dict[str, Tensor]:
-    """Add the heads' gradients; the generator is not involved: the fake features have no history."""
-    heads = discriminator.heads.train()
-    num_real = len(real_features.pooled)
+    """Add the heads' gradients; the generator is not involved: the fake features have no history.
+
+    Args:
+        discriminator: The judge.
+        real_features: Of real images.
+        fake_features: Of as many restored ones, each of the real image at its place.
+        disturbed: Of the real ones with faint noise, for the gradient penalty; None for none.
+        config: Loss and weights.
+        runtime: The processes.
+        scale: Factor on the loss.
+        iterate_norms: Whether the spectral norms move: once per update, so that accumulated batches are judged alike.
+    """
+    heads = discriminator.heads.train(iterate_norms)
+    count = len(real_features.pooled)
     with runtime.autocast():
-        # Both halves in one call, so that the spectral norms move once per batch.
-        logits = heads(real_features.joined(fake_features.detach()))
-        real_logits = [level[:num_real] for level in logits]
-        fake_logits = [level[num_real:] for level in logits]
-        loss = discriminator_loss(real_logits, fake_logits, real_target=real_target)
-    (loss * scale).backward()  # type: ignore[no-untyped-call]
-    return {
+        # All parts in one call: equal norms for all of them.
+        together = real_features.joined(fake_features.detach())
+        logits = heads(together if disturbed is None else together.joined(disturbed))
+        real = [level[:count] for level in logits]
+        fake = [level[count : 2 * count] for level in logits]
+        if config.loss == "relativistic":
+            loss = relativistic_loss(real, fake)
+        else:
+            loss = discriminator_loss(real, fake, real_target=config.real_target)
+    scalars = {
         "loss/discriminator": loss.detach(),
-        "logits/real": mean_logit(real_logits),
-        "logits/fake": mean_logit(fake_logits),
+        "logits/real": mean_logit(real),
+        "logits/fake": mean_logit(fake),
     }
+    if disturbed is not None:
+        penalty = steadiness_loss(real, [level[2 * count :] for level in logits])
+        scalars["loss/r1"] = penalty.detach()
+        loss = loss + config.r1 * penalty
+    (loss * scale).backward()  # type: ignore[no-untyped-call]
+    return scalars
 
 
 @torch.no_grad()
@@ -127,12 +177,13 @@ def sharpened(images: Tensor, config: TrainGanConfig) -> Tensor:
 _Term = tuple[str, float, Callable[[Tensor], Tensor]]
 
 
-class _SharedFeatures:
+class SharedFeatures:
     """Trunk features within one generator step; the perceptual loss uses them too if it looks through the same trunk."""
 
     def __init__(self, models: GanModels) -> None:
         self.fake: TrunkFeatures | None = None
         self.target: TrunkFeatures | None = None
+        self.real: TrunkFeatures | None = None
         self._discriminator = models.discriminator
         perceptual = models.perceptual
         trunk = None if models.discriminator is None else models.discriminator.trunk
@@ -145,6 +196,13 @@ class _SharedFeatures:
             assert self._discriminator is not None
             self.fake = self._discriminator.features(images)
         return self.fake
+
+    def of_real(self, backbone: Backbone, gt: Tensor, *, config: TrainGanConfig) -> TrunkFeatures:
+        """Features of what counts as real."""
+        if self.real is None:
+            assert self._discriminator is not None
+            self.real = self._discriminator.features(real_images(backbone, gt, config=config))
+        return self.real
 
     def is_used_again(self, name: str) -> bool:
         """Whether a later loss needs the graph of this one."""
@@ -164,7 +222,7 @@ def _terms(
     target: Tensor,
     gt: Tensor,
     *,
-    shared: _SharedFeatures,
+    shared: SharedFeatures,
     controls: Controls | None,
     config: TrainGanConfig,
 ) -> list[_Term]:
@@ -197,8 +255,13 @@ def _terms(
         wanted = settings.real_target if settings.smooth_generator else 1.0
 
         def adversarial(images: Tensor) -> Tensor:
-            logits = discriminator.heads.eval()(shared.of_fake(images))
-            return generator_loss(logits, target=wanted)
+            heads = discriminator.heads.eval()
+            logits = heads(shared.of_fake(images))
+            if settings.loss == "standard":
+                return generator_loss(logits, target=wanted)
+            with torch.no_grad():
+                real = heads(shared.of_real(models.backbone, gt, config=config))
+            return relativistic_loss(logits, real)
 
         terms.append(("adversarial", weights.adversarial, adversarial))
     return [term for term in terms if term[1] > 0]

@@ -55,8 +55,13 @@ class Ema:
 
 @contextmanager
 def exchanged(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> Iterator[None]:
-    """The parameters hold other values inside the block; memory is exchanged, nothing is copied or rounded."""
+    """The parameters hold other values inside the block; memory is exchanged, nothing is copied or rounded.
+
+    Autocast keeps the cast copy of a weight until its outermost block ends, so copies of either set of values are dropped: a
+    pass of the one would otherwise compute with the other's.
+    """
     kept = [parameter.data for parameter in parameters]
+    torch.clear_autocast_cache()
     try:
         for parameter, value in zip(parameters, values, strict=True):
             parameter.data = value
@@ -64,3 +69,4 @@ def exchanged(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> I
     finally:
         for parameter, value in zip(parameters, kept, strict=True):
             parameter.data = value
+        torch.clear_autocast_cache()

@@ -53,6 +53,7 @@ class EncoderStage(Stage):
         """Gradients of the decoded difference."""
         with self._runtime.autocast():
             target = self._target(pairs)
+        with self._runtime.autocast():
             decoded = self.backbone.decode(self.backbone.encode(pairs.lq))
             loss = image_loss(decoded, target, kind=self._config.pixel_kind)
         (loss * scale).backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The adversarial stage: adapters of the denoiser against a discriminator.
+"""The adversarial stage: adapters of the denoiser, or all weights, against a discriminator.
 
 One generator forward serves both players: the discriminator judges the very images the generator was corrected on, and
 reuses the features that its trunk made of them.
@@ -14,18 +14,13 @@ from torch import Tensor
 
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.models.backbones.controls import Controls
-from hypir_cli.models.checkpoint import CheckpointInfo
-from hypir_cli.models.lora import (
-    CONTROL_PREFIX,
-    PREDICTOR_PREFIX,
-    load_lora_state_dict,
-    lora_state_dict,
-    trainable_parameters,
-)
+from hypir_cli.models.checkpoint import CheckpointInfo, split_prefix
+from hypir_cli.models.lora import CONTROL_PREFIX, PREDICTOR_PREFIX
 from hypir_cli.models.perceptual.trunks import TrunkFeatures
 from hypir_cli.train.adversarial import (
     GeneratorOutcome,
     discriminator_step,
+    disturbed_features,
     generator_step,
     real_images,
 )
@@ -34,9 +29,9 @@ from hypir_cli.train.generator import GanModels, finish, generate, with_scaled_d
 from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
-from hypir_cli.train.state import load_fitting, split_prefix
+from hypir_cli.train.state import load_fitting
 
-LORA_FILE, EMA_FILE, HEADS_FILE = "lora.safetensors", "ema.safetensors", "discriminator.safetensors"
+EMA_FILE, HEADS_FILE = "ema.safetensors", "discriminator.safetensors"
 
 
 class GanStage(Stage):
@@ -60,10 +55,12 @@ class GanStage(Stage):
         self._info = info
         self._runtime = runtime
         self._statistics: list[Tensor] = []
+        self._norms_moved = False
         backbone = models.backbone
-        self._lora_keys = sorted(lora_state_dict(backbone.denoiser))
+        trained = models.trained.named()
+        self._trained_keys = list(trained)
         self._control_keys: list[str] = []
-        weights = trainable_parameters(backbone.denoiser)
+        weights = list(trained.values())
         if backbone.control_embedding is not None:
             named = dict(backbone.control_embedding.requires_grad_(True).named_parameters())
             self._control_keys = list(named)
@@ -79,28 +76,23 @@ class GanStage(Stage):
         """Gradients of both players from one generator forward."""
         models, config, runtime = self.models, self._config, self._runtime
         pairs = with_scaled_detail(pairs, config=config.controls)
-        with runtime.autocast():
+        with runtime.autocast(), torch.set_grad_enabled(not self._alone):
             restored, controls = generate(models, pairs, config=config)
-        outcome = generator_step(
-            models,
-            restored,
-            pairs,
-            controls=controls,
-            config=config,
-            runtime=runtime,
-            scale=scale,
-        )
-        scalars = dict(outcome.scalars)
-        if models.discriminator is not None:
-            assert outcome.fake_features is not None
-            scalars |= discriminator_step(
-                models.discriminator,
-                self._real_features(models.discriminator, pairs, outcome),
-                outcome.fake_features,
-                real_target=config.discriminator.real_target,
+        outcome = None
+        scalars: dict[str, Tensor] = {}
+        if not self._alone:
+            outcome = generator_step(
+                models,
+                restored,
+                pairs,
+                controls=controls,
+                config=config,
                 runtime=runtime,
                 scale=scale,
             )
+            scalars |= outcome.scalars
+        if models.discriminator is not None:
+            scalars |= self._judge(models.discriminator, restored, pairs, outcome, scale=scale)
         if models.predictor is not None:
             self._statistics.append(models.predictor.statistics(pairs.lq, pairs.gt))
         return scalars
@@ -108,6 +100,7 @@ class GanStage(Stage):
     def updated(self) -> None:
         """Move the average, and refit the texture predictor."""
         self.ema.update()
+        self._norms_moved = False
         if self.models.predictor is not None and self._statistics:
             statistics = torch.stack(self._statistics).sum(0).to(self._runtime.device)
             self.models.predictor.update(self._runtime.sum(statistics))
@@ -127,14 +120,14 @@ class GanStage(Stage):
             return finish(self.models, latents, pairs, controls=controls, config=self._config)
 
     def files(self, *, step: int) -> list[WeightsFile]:
-        """EMA, raw adapters and heads."""
+        """EMA, raw weights and heads."""
         info = replace(self._info, training_step=step)
         live = [parameter.detach() for parameter in self.ema.parameters]
         files = [
             WeightsFile(
                 name=EMA_FILE, tensors=self._named(self.ema.shadow), info=replace(info, ema=True)
             ),
-            WeightsFile(name=LORA_FILE, tensors=self._named(live), info=info),
+            WeightsFile(name=self.models.trained.file_name, tensors=self._named(live), info=info),
         ]
         if self.models.discriminator is not None:
             heads = self.models.discriminator.heads.state_dict()
@@ -149,33 +142,68 @@ class GanStage(Stage):
         loaded = {
             name: load_fitting(folder / name, backbone=self._info.backbone) for name in wanted
         }
-        lora, controls, predictor = self._split(loaded[LORA_FILE])
-        load_lora_state_dict(backbone.denoiser, lora, source=str(folder / LORA_FILE))
+        live = folder / self.models.trained.file_name
+        weights, controls, predictor = self._split(loaded[live.name])
+        self.models.trained.load(weights, source=str(live))
         if backbone.control_embedding is not None:
             backbone.control_embedding.load_state_dict(controls)
         if self.models.predictor is not None:
             self.models.predictor.load_state_dict(predictor)
-        lora, controls, _ = self._split(loaded[EMA_FILE])
-        average = [lora[key] for key in self._lora_keys]
+        weights, controls, _ = self._split(loaded[EMA_FILE])
+        average = [weights[key] for key in self._trained_keys]
         average += [controls[key] for key in self._control_keys]
         self.ema.load(average, num_updates=ema_updates)
         if self.models.discriminator is not None:
             self.models.discriminator.heads.load_state_dict(loaded[HEADS_FILE])
 
-    @torch.no_grad()
-    def _real_features(
-        self, discriminator: Discriminator, pairs: Pairs, outcome: GeneratorOutcome
-    ) -> TrunkFeatures:
-        """Trunk features of what is shown as real; the perceptual loss may have made them already."""
-        with self._runtime.autocast():
+    @property
+    def _alone(self) -> bool:
+        """Whether the discriminator still trains without the generator."""
+        return self.ema.num_updates < self._config.discriminator.alone_steps
+
+    def _judge(
+        self,
+        discriminator: Discriminator,
+        restored: Tensor,
+        pairs: Pairs,
+        outcome: GeneratorOutcome | None,
+        *,
+        scale: float,
+    ) -> dict[str, Tensor]:
+        """Gradients of the discriminator; what the generator's step (None without one) made of the images is used again."""
+        settings, runtime = self._config.discriminator, self._runtime
+        disturbed = None
+        with torch.no_grad(), runtime.autocast():
             real = real_images(self.models.backbone, pairs.gt, config=self._config)
-            is_target = real is pairs.wanted and self._config.loss.target == "clean"
-            if is_target and outcome.target_features is not None:
-                return outcome.target_features
-            return discriminator.features(real)
+            real_features = self._made(outcome, real, pairs) or discriminator.features(real)
+            fake_features = None if outcome is None else outcome.fake_features
+            fake_features = fake_features or discriminator.features(restored.detach())
+            if settings.r1:
+                disturbed = disturbed_features(discriminator, real, pairs, sigma=settings.r1_sigma)
+        scalars = discriminator_step(
+            discriminator,
+            real_features,
+            fake_features,
+            disturbed,
+            config=settings,
+            runtime=runtime,
+            scale=scale,
+            iterate_norms=not self._norms_moved,
+        )
+        self._norms_moved = True
+        return scalars
+
+    def _made(
+        self, outcome: GeneratorOutcome | None, real: Tensor, pairs: Pairs
+    ) -> TrunkFeatures | None:
+        """Trunk features of the real images, where a loss of the generator has made them already."""
+        if outcome is None or outcome.real_features is not None:
+            return None if outcome is None else outcome.real_features
+        is_target = real is pairs.wanted and self._config.loss.target == "clean"
+        return outcome.target_features if is_target else None
 
     def _named(self, values: list[Tensor]) -> dict[str, Tensor]:
-        keys = [*self._lora_keys, *(f"{CONTROL_PREFIX}{key}" for key in self._control_keys)]
+        keys = [*self._trained_keys, *(f"{CONTROL_PREFIX}{key}" for key in self._control_keys)]
         tensors = dict(zip(keys, values, strict=True))
         if self.models.predictor is not None:
             state = self.models.predictor.state_dict()
@@ -186,5 +214,5 @@ class GanStage(Stage):
         self, tensors: dict[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         controls, rest = split_prefix(tensors, CONTROL_PREFIX)
-        predictor, lora = split_prefix(rest, PREDICTOR_PREFIX)
-        return lora, controls, predictor
+        predictor, weights = split_prefix(rest, PREDICTOR_PREFIX)
+        return weights, controls, predictor

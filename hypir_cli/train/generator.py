@@ -21,6 +21,7 @@ from hypir_cli.train.degradation.filtering import filter2d
 from hypir_cli.train.degradation.kernels import gaussian_family_kernel
 from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.stage import Pairs, Teacher
+from hypir_cli.train.trained import TrainedWeights
 
 _DETAIL_SIGMA = 1.5
 _DETAIL_SIZE = 11
@@ -28,7 +29,7 @@ _DETAIL_SIZE = 11
 
 @dataclass(frozen=True, kw_only=True)
 class GanModels:
-    """The networks of the stage; all but adapters, control embedding and heads are frozen."""
+    """The networks of the stage; all but what `trained` names, control embedding and discriminator are frozen."""
 
     backbone: Backbone
     """With adapters in its denoiser, and controls enabled if they are trained."""
@@ -40,6 +41,8 @@ class GanModels:
     """Text conditioning."""
     predictor: TexturePredictor | None
     """Guesses the clean image's texture richness; None without texture conditioning."""
+    trained: TrainedWeights
+    """What of the backbone trains."""
     teacher: Teacher | None = None
     """Restorer to imitate."""
 
@@ -49,7 +52,7 @@ def generate(
 ) -> tuple[Tensor, Controls | None]:
     """Restored images (B, 3, H, W) around 0..1, with a gradient history to the trained weights, and what was asked."""
     backbone = models.backbone
-    with torch.no_grad():
+    with torch.set_grad_enabled(models.trained.reach_encoder):
         noise = None
         if config.model.posterior == "sample":
             noise = draws.normal(pairs.keys, "posterior", shape=latent_shape(backbone, pairs.lq))

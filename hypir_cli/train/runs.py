@@ -17,21 +17,25 @@ from hypir_cli.models.perceptual.distances import (
     PerceptualDistance,
     TrunkDistance,
     build_perceptual,
+    build_vgg_loss,
 )
 from hypir_cli.models.perceptual.trunks import EFFICIENTNET, build_trunk
 from hypir_cli.models.placement import place, place_text_encoders, quantize
 from hypir_cli.models.prompt_cache import PromptCache, usual_limit
+from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
 from hypir_cli.train.data.prompts import distinct_prompts
 from hypir_cli.train.encoder import EncoderStage
 from hypir_cli.train.gan import GanStage
 from hypir_cli.train.generator import GanModels, timesteps
-from hypir_cli.train.loop import find_checkpoint, run_training
+from hypir_cli.train.loop import run_training
 from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.networks.realesrgan import load_realesrgan
 from hypir_cli.train.report import Observer, RunOutcome
+from hypir_cli.train.resume import find_checkpoint
 from hypir_cli.train.runtime import Runtime, open_runtime
 from hypir_cli.train.stage import Teacher
+from hypir_cli.train.trained import AdapterWeights, TrainedWeights, WholeWeights
 from hypir_cli.train.validation import Validation
 
 _PROMPTS_AT_ONCE = 16
@@ -62,7 +66,9 @@ def train_gan(
         device=config.device, precision=optim.precision, shard=optim.shard_frozen
     ) as runtime:
         # On the CPU first: the text encoders leave the device before the denoiser enters it.
-        backbone = _load(config, torch.device("cpu"), dtype=runtime.dtype)
+        # What trains is kept in float32; autocast sees to the speed.
+        dtype = torch.float32 if config.lora.is_full else runtime.dtype
+        backbone = _load(config, torch.device("cpu"), dtype=dtype)
         stage = build_gan_stage(backbone, config=config, runtime=runtime)
         return run_training(
             stage, config=config, kind="gan", runtime=runtime, resume=resume, observer=observer
@@ -70,7 +76,7 @@ def train_gan(
 
 
 def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runtime) -> GanStage:
-    """The adversarial stage on a loaded backbone, which gets adapters and, if trained, controls.
+    """The adversarial stage on a loaded backbone, which gets adapters (or whose weights train) and, if trained, controls.
 
     Raises:
         InputError: There is no training data.
@@ -80,7 +86,7 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
     """
     place_text_encoders(backbone, device=runtime.device)
     prompts = _prompt_cache(backbone, config=config, runtime=runtime)
-    info = _adapt(backbone, config=config)
+    info, trained = _adapt(backbone, config=config)
     quantize(backbone.denoiser, config.lora.quantize_base, device=runtime.device)
     place(backbone, device=runtime.device)
     runtime.shard_frozen(backbone.denoiser)
@@ -89,7 +95,12 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
         settings = config.discriminator
         trunk = build_trunk(settings.trunk, seed=config.seed)
         discriminator = Discriminator(
-            trunk, hidden=settings.hidden, patch_width=settings.patch_width, seed=config.seed
+            trunk,
+            hidden=settings.hidden,
+            patch_width=settings.patch_width,
+            pixel_width=settings.pixel_width,
+            pixel_scales=settings.pixel_scales,
+            seed=config.seed,
         )
         discriminator = discriminator.to(runtime.device)
     if config.loss.perceptual > 0:
@@ -101,6 +112,7 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
         perceptual=perceptual,
         prompts=prompts,
         predictor=TexturePredictor() if config.controls.texture else None,
+        trained=trained,
         teacher=_teacher(config, runtime=runtime),
     )
     return GanStage(models, config=config, info=info, runtime=runtime)
@@ -120,6 +132,11 @@ def _perceptual(
     kind = config.loss.perceptual_kind
     if discriminator is not None and kind == config.discriminator.trunk == EFFICIENTNET:
         return TrunkDistance(discriminator.trunk)
+    loss = config.loss
+    if loss.perceptual_features == "raw" or loss.perceptual_levels:
+        return build_vgg_loss(
+            kind, features=loss.perceptual_features, levels=loss.perceptual_levels
+        )
     return build_perceptual(kind)
 
 
@@ -135,8 +152,8 @@ def _load(config: RunConfig, device: torch.device, *, dtype: torch.dtype) -> Bac
     return backbone
 
 
-def _adapt(backbone: Backbone, *, config: TrainGanConfig) -> CheckpointInfo:
-    """Put adapters and controls into the backbone; gives the header of the files to come."""
+def _adapt(backbone: Backbone, *, config: TrainGanConfig) -> tuple[CheckpointInfo, TrainedWeights]:
+    """Put adapters and controls into the backbone; gives the header of the files to come, and what trains."""
     lora, controls = config.lora, config.controls
     timestep, coeff_timestep = timesteps(backbone, config)
     info = CheckpointInfo(
@@ -152,14 +169,21 @@ def _adapt(backbone: Backbone, *, config: TrainGanConfig) -> CheckpointInfo:
     if controls.enabled:
         torch.manual_seed(config.seed)
         backbone.enable_controls()
+    if lora.is_full:
+        if lora.start is not None:
+            apply_whole(backbone, lora.start)
+        return replace(info, kind="backbone"), WholeWeights(backbone)
     if lora.start is not None:
-        return _continue_lora(backbone, info, config=config)
+        info = _continue_lora(backbone, info, config=config)
+        return info, AdapterWeights(backbone.denoiser)
     targets = lora.targets or backbone.traits.lora_targets
     alpha = float(lora.rank if lora.alpha is None else lora.alpha)
+    assert isinstance(lora.rank, int)
     add_fresh_lora(
         backbone.denoiser, rank=lora.rank, alpha=alpha, targets=targets, seed=config.seed
     )
-    return _with_lora(info, rank=lora.rank, alpha=alpha, targets=tuple(targets))
+    info = _with_lora(info, rank=lora.rank, alpha=alpha, targets=tuple(targets))
+    return info, AdapterWeights(backbone.denoiser)
 
 
 def _continue_lora(

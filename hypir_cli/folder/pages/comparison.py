@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypir_cli.errors import InputError
+from hypir_cli.folder.names import shown_name
 from hypir_cli.folder.pages.page import browser_html, write_page
 from hypir_cli.folder.pages.pictures import Pictures
 
@@ -23,8 +25,12 @@ class ComparisonRow:
 
 
 def write_comparison_page(
-    path: Path, rows: Sequence[ComparisonRow], *, title: str = "Before and after"
-) -> None:
+    path: Path,
+    rows: Sequence[ComparisonRow],
+    *,
+    title: str = "Before and after",
+    refer: Callable[[Path], str] | None = None,
+) -> list[tuple[str, str]]:
     """Write a page with a before/after slider for every row.
 
     Pictures are shown from where they are, by relative paths, so page and folders must be moved together; formats that
@@ -34,31 +40,42 @@ def write_comparison_page(
         path: The HTML file.
         rows: At least one image.
         title: Heading of the page.
+        refer: Address of a picture as the page calls it; None refers to the files as described.
+
+    Returns:
+        Rows that are not on the page because a picture cannot be read: their names, and why.
 
     Raises:
         ValueError: No rows.
-        InputError: A picture cannot be read or the page not written.
+        InputError: The page cannot be written.
     """
     if not rows:
         raise ValueError("a comparison page needs at least one row")
-    pictures = Pictures(path, "beside")
+    refer = refer or Pictures(path, "beside").refer
+    images, problems = [], []
+    for row in rows:
+        try:
+            images.append(_image(row, refer))
+        except InputError as error:
+            problems.append((row.name, error.message))
     write_page(
         path,
         title=title,
-        lead=f'<p class="soft">{len(rows)} image{"s" if len(rows) > 1 else ""}</p>',
+        lead=f'<p class="soft">{len(images)} image{"" if len(images) == 1 else "s"}</p>',
         body=browser_html(),
-        data={"columns": [], "images": [_image(row, pictures) for row in rows]},
+        data={"columns": [], "images": images},
         scripts=("view.js", "browser.js"),
     )
+    return problems
 
 
-def _image(row: ComparisonRow, pictures: Pictures) -> dict[str, object]:
+def _image(row: ComparisonRow, refer: Callable[[Path], str]) -> dict[str, object]:
     labels = [f"Restored {number}" for number in range(1, len(row.after) + 1)]
     if len(row.after) == 1:
         labels = ["Restored"]
-    versions = [{"label": "Input", "src": pictures.refer(row.before)}]
+    versions = [{"label": "Input", "src": refer(row.before)}]
     versions += [
-        {"label": label, "src": pictures.refer(after)}
+        {"label": label, "src": refer(after)}
         for label, after in zip(labels, row.after, strict=True)
     ]
-    return {"name": row.name, "versions": versions}
+    return {"name": shown_name(row.name), "versions": versions}

@@ -58,6 +58,47 @@ class FeatureDistance(PerceptualDistance):
         return feature_distance(seen, wanted, weights=weights)
 
 
+class RawFeatureDistance(PerceptualDistance):
+    """Mean absolute difference of VGG16's features before the last activation of each block.
+
+    Unlike features of unit length they tell strong contrast from weak.
+
+    Args:
+        network: VGG16; it is asked for features before activation.
+        prepare: From RGB in 0..1 to the network's own range.
+        unit: What features are divided by: how far `prepare` stretches beyond unit variance.
+        levels: Weight of each level.
+
+    Source: the perceptual loss of ESRGAN (arXiv:1809.00219), section 3.2; levels as in Real-ESRGAN.
+    """
+
+    def __init__(
+        self,
+        network: vgg.Vgg16,
+        *,
+        prepare: Callable[[Tensor], Tensor],
+        unit: float,
+        levels: Sequence[float],
+    ) -> None:
+        super().__init__()
+        network.activated = False
+        self.network = network
+        self._prepare = prepare
+        self._unit = unit
+        self._levels = tuple(levels)
+
+    def forward(self, images: Tensor, target: Tensor) -> Tensor:
+        """(B,) distances."""
+        with torch.no_grad():
+            wanted = self.network(self._prepare(target))
+        seen = self.network(self._prepare(images))
+        distances = [
+            weight * (one.float() - other.float()).abs().flatten(1).mean(1) / self._unit
+            for weight, one, other in zip(self._levels, seen, wanted, strict=True)
+        ]
+        return torch.stack(distances).sum(0)
+
+
 class TrunkDistance(PerceptualDistance):
     """`feature_distance` of a discriminator trunk's maps, which the adversarial loss may then share.
 
@@ -110,6 +151,34 @@ class LpipsVgg(PerceptualDistance):
         singles = range(len(images))
         values = [self.metric(images[i : i + 1], target[i : i + 1]).reshape(()) for i in singles]
         return torch.stack(values)
+
+
+def build_vgg_loss(
+    kind: PerceptualKind, *, features: Literal["unit", "raw"], levels: Sequence[float]
+) -> PerceptualDistance:
+    """A frozen distance on VGG16 with a weight for each level.
+
+    Args:
+        kind: `stlpips` or `vgg16-hed`.
+        features: `unit` as in LPIPS, `raw` before activation.
+        levels: Five weights; empty for equal ones.
+
+    Raises:
+        BackboneError: Its package or its weights cannot be had.
+        ValueError: Another kind.
+    """
+    if kind not in ("stlpips", "vgg16-hed"):
+        raise ValueError(f"{kind} has no VGG16")
+    levels = levels or (1.0,) * vgg.NUM_LEVELS
+    is_hed = kind == "vgg16-hed"
+    prepare = vgg.hed_input if is_hed else vgg.lpips_input
+    network, heads = (vgg.load_hed_vgg16(), None) if is_hed else vgg.load_stlpips_vgg16()
+    if features == "raw":
+        unit = vgg.HED_UNIT if is_hed else 1.0
+        return RawFeatureDistance(network, prepare=prepare, unit=unit, levels=levels)
+    heads = heads or [torch.ones(1, 1, 1, 1)] * vgg.NUM_LEVELS
+    weighted = [head * weight for head, weight in zip(heads, levels, strict=True)]
+    return FeatureDistance(network, prepare=prepare, weights=weighted)
 
 
 def build_perceptual(kind: PerceptualKind) -> PerceptualDistance | None:

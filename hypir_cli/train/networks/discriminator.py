@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypir_cli.models.perceptual.trunks import Trunk, TrunkFeatures
+from hypir_cli.train.networks.spectral import SpectralConv2d, SpectralLinear
+from hypir_cli.train.networks.unet import PixelUNet
 
 _LEAK = 0.2
 _BLUR = (1.0, 3.0, 3.0, 1.0)
@@ -42,65 +44,6 @@ class BlurPool(nn.Module):
         return F.conv2d(padded, self.kernel.to(padded.dtype), groups=padded.shape[1])
 
 
-class _Spectral(nn.Module):
-    """A layer whose weight is divided by an estimate of its largest singular value.
-
-    One power iteration per training call moves the estimate; in evaluation mode it stays.
-
-    Source: Spectral Normalization for GANs (arXiv:1802.05957).
-    """
-
-    u: Tensor
-    v: Tensor
-
-    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
-        super().__init__()
-        self.weight = layer.weight
-        self.bias = layer.bias
-        matrix = self.weight.detach().flatten(1)
-        self.register_buffer("u", F.normalize(torch.randn(matrix.shape[0]), dim=0))
-        self.register_buffer("v", F.normalize(torch.randn(matrix.shape[1]), dim=0))
-        for _ in range(15):
-            self._iterate(matrix)
-
-    def normalised_weight(self) -> Tensor:
-        """The weight over its spectral norm, float32."""
-        with torch.autocast(self.weight.device.type, enabled=False):
-            matrix = self.weight.float().flatten(1)
-            if self.training:
-                self._iterate(matrix.detach())
-            # Clones: the next iteration writes in place what this call's backward still needs.
-            sigma = torch.dot(self.u.clone(), matrix @ self.v.clone())
-            return self.weight / sigma
-
-    @torch.no_grad()
-    def _iterate(self, matrix: Tensor) -> None:
-        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0, eps=1e-12))
-        self.u.copy_(F.normalize(matrix @ self.v, dim=0, eps=1e-12))
-
-
-class SpectralConv2d(_Spectral):
-    """Convolution with a normalised weight and stride 2."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, side: int) -> None:
-        super().__init__(nn.Conv2d(in_channels, out_channels, side))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, out, ceil((H - side + 1) / 2), ceil((W - side + 1) / 2))."""
-        return F.conv2d(images, self.normalised_weight(), self.bias, stride=2)
-
-
-class SpectralLinear(_Spectral):
-    """Linear layer with a normalised weight."""
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(nn.Linear(in_features, out_features))
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(B, out)."""
-        return F.linear(vectors, self.normalised_weight(), self.bias)
-
-
 class DiscriminatorHeads(nn.Module):
     """One convolutional head per feature map and one linear head for the pooled vector.
 
@@ -108,7 +51,9 @@ class DiscriminatorHeads(nn.Module):
         channels: Channels of each feature map.
         pooled_dim: Length of the pooled vector; 0 for none.
         hidden: Width of each head.
-        patch_width: Width of the head that judges the images themselves; 0 for none.
+        patch_width: Width of the head that judges patches of the images themselves; 0 for none.
+        pixel_width: Width of the head that judges every pixel of the images themselves; 0 for none.
+        pixel_scales: How often that head halves the side.
         seed: Seed of the weights; the same on every rank of a distributed run.
     """
 
@@ -119,6 +64,8 @@ class DiscriminatorHeads(nn.Module):
         pooled_dim: int,
         hidden: int = 512,
         patch_width: int = 0,
+        pixel_width: int = 0,
+        pixel_scales: int = 3,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -127,17 +74,24 @@ class DiscriminatorHeads(nn.Module):
             self.maps = nn.ModuleList([_map_head(width, hidden) for width in channels])
             self.pooled = _vector_head(pooled_dim, hidden) if pooled_dim else None
             self.patches = _patch_head(patch_width) if patch_width else None
+            self.pixels = PixelUNet(pixel_width, scales=pixel_scales) if pixel_width else None
 
     def forward(self, features: TrunkFeatures) -> list[Tensor]:
-        """Logits, one (B, h, w) per map, (B, 1) for the pooled vector if there is one, and last (B, H / 8, W / 8) of the images
-        themselves if a head judges them; positive means real."""
+        """Logits, one (B, h, w) per map, (B, 1) for the pooled vector if there is one, and last, of the images themselves, (B, H / 8,
+        W / 8) where a head judges patches and (B, H, W) where one judges pixels; positive means real."""
         logits = [head(level)[:, 0] for head, level in zip(self.maps, features.maps, strict=True)]
         if self.pooled is not None:
             logits.append(self.pooled(features.pooled))
         if self.patches is not None:
-            assert features.images is not None
-            logits.append(self.patches(2.0 * features.images - 1.0)[:, 0])
+            logits.append(self.patches(_signed(features))[:, 0])
+        if self.pixels is not None:
+            logits.append(self.pixels(_signed(features))[:, 0])
         return logits
+
+    @property
+    def judge_images(self) -> bool:
+        """Whether a head looks at the images themselves."""
+        return self.patches is not None or self.pixels is not None
 
 
 class Discriminator(nn.Module):
@@ -146,12 +100,21 @@ class Discriminator(nn.Module):
     Args:
         trunk: Feature extractor; it is frozen and stays in evaluation mode.
         hidden: Width of the heads.
-        patch_width: Width of a further head that judges the images themselves; 0 for none.
+        patch_width: Width of a further head that judges patches of the images themselves; 0 for none.
+        pixel_width: Width of a further head that judges every pixel; 0 for none.
+        pixel_scales: How often that head halves the side.
         seed: Seed of the heads' weights.
     """
 
     def __init__(
-        self, trunk: Trunk, *, hidden: int = 512, patch_width: int = 0, seed: int = 0
+        self,
+        trunk: Trunk,
+        *,
+        hidden: int = 512,
+        patch_width: int = 0,
+        pixel_width: int = 0,
+        pixel_scales: int = 3,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.trunk = trunk.requires_grad_(False).eval()
@@ -160,19 +123,26 @@ class Discriminator(nn.Module):
             pooled_dim=trunk.pooled_dim,
             hidden=hidden,
             patch_width=patch_width,
+            pixel_width=pixel_width,
+            pixel_scales=pixel_scales,
             seed=seed,
         )
 
     def features(self, images: Tensor) -> TrunkFeatures:
         """Trunk features of images (B, 3, H, W) in 0..1."""
         features: TrunkFeatures = self.trunk(images)
-        return features if self.heads.patches is None else replace(features, images=images)
+        return replace(features, images=images) if self.heads.judge_images else features
 
     def train(self, mode: bool = True) -> Discriminator:
         """Switch the heads; the trunk never trains."""
         super().train(mode)
         self.trunk.eval()
         return self
+
+
+def _signed(features: TrunkFeatures) -> Tensor:
+    assert features.images is not None
+    return 2.0 * features.images - 1.0
 
 
 def mean_logit(logits: Sequence[Tensor]) -> Tensor:
@@ -206,8 +176,8 @@ def _patch_head(width: int) -> nn.Sequential:
 def _map_head(channels: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(
         BlurPool(channels, margin=1),
-        SpectralConv2d(channels, hidden, side=3),
+        SpectralConv2d(channels, hidden, side=3, stride=2),
         nn.LeakyReLU(_LEAK),
         BlurPool(hidden),
-        SpectralConv2d(hidden, 1, side=1),
+        SpectralConv2d(hidden, 1, side=1, stride=2),
     )

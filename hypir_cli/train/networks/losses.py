@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hypir_cli.config.adversarial import PixelKind
 from hypir_cli.pixels.texture import laplacian_of, smooth_richness
 
 ERROR_FLOOR = 1e-4
 """Squared error, on the scale 0..1, that hardly needs lowering: 40 dB."""
+ABSOLUTE_FLOOR = 0.003
+"""Absolute error, on the scale 0..1, that hardly needs lowering: about 48 dB."""
 CELLS_PER_WINDOW = 8
 """Cells along the side of the windows in which detail is compared place by place."""
 SIGN_WEIGHT = 4.0
@@ -59,6 +62,33 @@ def generator_loss(fake_logits: Sequence[Tensor], *, target: float) -> Tensor:
     return multilevel_bce(fake_logits, target=target).mean()
 
 
+def relativistic_loss(winners: Sequence[Tensor], losers: Sequence[Tensor]) -> Tensor:
+    """Falls as every logit of the winners rises above the loser's at the same place; scalar.
+
+    The discriminator calls it with real images as winners, the generator with its own: each level (B, ...) of one is compared
+    with the same level of the other, sample by sample, so a fake stands beside the real image it was made from.
+
+    Source: relativistic pairing GAN (arXiv:1807.00734; arXiv:2501.05441, eq. 4).
+    """
+    levels = [
+        F.softplus(other.float() - one.float()).flatten(1).mean(1)
+        for one, other in zip(winners, losers, strict=True)
+    ]
+    return torch.stack(levels).sum(0).mean()
+
+
+def steadiness_loss(logits: Sequence[Tensor], disturbed: Sequence[Tensor]) -> Tensor:
+    """Mean squared difference of the logits of real images and of the same with faint noise; scalar.
+
+    Source: approximate R1, adversarial post-training (arXiv:2501.08316), eq. 5.
+    """
+    levels = [
+        (one.float() - other.float()).square().flatten(1).mean(1)
+        for one, other in zip(logits, disturbed, strict=True)
+    ]
+    return torch.stack(levels).sum(0).mean()
+
+
 def pixel_loss(images: Tensor, target: Tensor) -> Tensor:
     """Mean squared error on the scale -1..1 of images given in 0..1; scalar."""
     return 4.0 * F.mse_loss(images.float(), target.float())
@@ -73,9 +103,31 @@ def log_pixel_loss(images: Tensor, target: Tensor) -> Tensor:
     return (errors + ERROR_FLOOR).log().mean()
 
 
-def image_loss(images: Tensor, target: Tensor, *, kind: str) -> Tensor:
-    """`pixel_loss` for kind `mse`, `log_pixel_loss` for `log-mse`; scalar."""
-    return log_pixel_loss(images, target) if kind == "log-mse" else pixel_loss(images, target)
+def absolute_loss(images: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error on the scale -1..1 of images given in 0..1; scalar."""
+    return 2.0 * F.l1_loss(images.float(), target.float())
+
+
+def log_absolute_loss(images: Tensor, target: Tensor) -> Tensor:
+    """Logarithm of each image's mean absolute error, mean over the images of (B, 3, H, W) in 0..1; scalar.
+
+    A decibel is 0.115 whatever an image starts from; errors below `ABSOLUTE_FLOOR` count less and less.
+    """
+    errors = (images.float() - target.float()).abs().flatten(1).mean(1)
+    return (errors + ABSOLUTE_FLOOR).log().mean()
+
+
+_IMAGE_LOSSES = {
+    "mse": pixel_loss,
+    "log-mse": log_pixel_loss,
+    "l1": absolute_loss,
+    "log-l1": log_absolute_loss,
+}
+
+
+def image_loss(images: Tensor, target: Tensor, *, kind: PixelKind) -> Tensor:
+    """The pixel loss that a setting names; scalar."""
+    return _IMAGE_LOSSES[kind](images, target)
 
 
 def texture_loss(images: Tensor, asked: Tensor) -> Tensor:

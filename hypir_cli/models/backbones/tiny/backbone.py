@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from hypir_cli.errors import BackboneError, CheckpointError
+from hypir_cli.errors import BackboneError, CheckpointError, ConfigError
 from hypir_cli.models.backbones.base import Backbone, BackboneTraits, PromptEmbeds
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.tiny.text import TinyTextConfig, TinyTextEncoder
@@ -82,25 +82,34 @@ class TinyBackbone(Backbone):
     @classmethod
     def load(
         cls,
-        path: Path | None = None,
+        base: str | Path | None = None,
         *,
+        revision: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> TinyBackbone:
         """The backbone in a folder.
 
         Args:
-            path: Folder in the layout of `save`; None takes the weights that come with the package.
+            base: Folder in the layout of `save`; None takes the weights that come with the package.
+            revision: Must be None: there is no hub repository.
             device: Where to compute.
             dtype: What to compute in; the autoencoder's and the denoiser's.
 
         Raises:
+            ConfigError: A revision is given.
             BackboneError: A file is missing.
             CheckpointError: A file is damaged or does not fit its configuration.
         """
-        if path is None:
+        if revision is not None:
+            raise ConfigError(
+                f"the backbone tiny is not on the hub, so it has no revision {revision!r}.",
+                hint="drop --revision",
+            )
+        if base is None:
             with resources.as_file(resources.files("hypir_cli") / "weights" / "tiny") as folder:
                 return cls.load(folder, device=device, dtype=dtype)
+        path = Path(base)
         vae = TinyVAE(_config(TinyVAEConfig, path / "vae"))
         unet = TinyUNet(_config(TinyUNetConfig, path / "unet"))
         text_encoder = TinyTextEncoder(_config(TinyTextConfig, path / "text_encoder"))
@@ -152,6 +161,18 @@ class TinyBackbone(Backbone):
             save_tensors(folder / PREDICTOR_FILE, self.texture_predictor.state_dict(), info=info)
         (folder / TOKENIZER_FILE).parent.mkdir(parents=True, exist_ok=True)
         self._tokenizer.save(str(folder / TOKENIZER_FILE))
+
+    def with_vae(self, vae: TinyVAE) -> TinyBackbone:
+        """This backbone with another autoencoder, whose latents the denoiser has to know."""
+        changed = TinyBackbone(
+            vae=vae,
+            unet=self.denoiser,
+            text_encoder=self._text(),
+            tokenizer=self._tokenizer,
+        )
+        changed.control_embedding = self.control_embedding
+        changed.texture_predictor = self.texture_predictor
+        return changed
 
     def components(self) -> Mapping[str, nn.Module]:
         """The live modules by name."""

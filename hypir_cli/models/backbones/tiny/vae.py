@@ -2,11 +2,16 @@
 
 Space to depth and a linear projection do most of the work: started from the whitened principal components of 4x4 patches, the
 latent has unit variance and the round trip is good before any training. A small residual network on either side adds the rest.
+
+Patches that do not overlap make a block of every error of the latent. Two settings take the blocks away: `basis` 3 lets the
+projections reach into the neighbouring patches, and `enlarge` adds a path that grows to full size by nearest neighbours and
+convolutions, which looks at the projected picture too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +39,21 @@ class TinyVAEConfig:
     step size is too large for the coarse channels and too small for the fine ones, and it hardly learns to restore."""
     log_variance: float = -7.0
     """Natural logarithm of the posterior's variance before training."""
+    basis: int = 1
+    """Side of the projections in patches, odd: 1 keeps every patch to itself, 3 overlaps it with its neighbours."""
+    enlarge: tuple[int, ...] = ()
+    """Channels of the decoder's enlarging path after each doubling of the side, as many as take a latent pixel to a patch;
+    empty for none."""
+    finish: int = 16
+    """Channels of the enlarging path's last layer but one, at full size."""
+
+    def __post_init__(self) -> None:
+        if self.basis < 1 or self.basis % 2 == 0:
+            raise ValueError(f"basis must be odd and at least 1, got {self.basis}")
+        if self.enlarge and 2 ** len(self.enlarge) != self.patch:
+            raise ValueError(
+                f"enlarge must double the side until it is {self.patch}, got {len(self.enlarge)} steps"
+            )
 
 
 class TinyBlock(nn.Module):
@@ -56,10 +76,13 @@ class TinyCoder(nn.Module):
     """A linear map from `channels_in` to `channels_out` plus a residual network of zero weight."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, *, hidden: int, num_blocks: int
+        self, channels_in: int, channels_out: int, *, hidden: int, num_blocks: int, basis: int = 1
     ) -> None:
         super().__init__()
-        self.projection = nn.Conv2d(channels_in, channels_out, 1)
+        # Beyond the border lies what lies at the border: zeros would be mid-grey patches.
+        self.projection = nn.Conv2d(
+            channels_in, channels_out, basis, padding=basis // 2, padding_mode="replicate"
+        )
         self.conv_in = nn.Conv2d(channels_in, hidden, 3, padding=1)
         self.blocks = nn.ModuleList(TinyBlock(hidden) for _ in range(num_blocks))
         self.conv_out = nn.Conv2d(hidden, channels_out, 1)
@@ -68,11 +91,19 @@ class TinyCoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels_in, h, w) to (B, channels_out, h, w)."""
-        hidden = self.conv_in(x)
+        return self.mapped(x, self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the residual network makes of (B, channels_in, h, w): (B, hidden, h, w)."""
+        hidden: Tensor = self.conv_in(x)
         for block in self.blocks:
             hidden = block(hidden)
+        return functional.silu(hidden)
+
+    def mapped(self, x: Tensor, features: Tensor) -> Tensor:
+        """Projection and detail together, (B, channels_out, h, w)."""
         linear: Tensor = self.projection(x)
-        detail: Tensor = self.conv_out(functional.silu(hidden))
+        detail: Tensor = self.conv_out(features)
         return linear + detail
 
 
@@ -88,6 +119,7 @@ class TinyEncoder(TinyCoder):
             2 * config.latent_channels,
             hidden=hidden,
             num_blocks=config.encoder_blocks or config.num_blocks,
+            basis=config.basis,
         )
         self.patch = config.patch
         self.balanced = config.balanced_encoder
@@ -102,11 +134,45 @@ class TinyEncoder(TinyCoder):
             return super().forward(pixels)
         mean, log_variance = self.projection(pixels).chunk(2, dim=1)
         scale = self.latent_scale[:, None, None]
-        hidden = self.conv_in(mean * scale.sqrt())
-        for block in self.blocks:
-            hidden = block(hidden)
-        moved, spread = self.conv_out(functional.silu(hidden)).chunk(2, dim=1)
+        features = self.features(mean * scale.sqrt())
+        moved, spread = self.conv_out(features).chunk(2, dim=1)
         return torch.cat([mean + moved / scale, log_variance + spread], dim=1)
+
+
+class TinyDecoder(TinyCoder):
+    """Latents to pixels: the coder and depth to space, then what the enlarging path adds, nothing before training."""
+
+    def __init__(self, config: TinyVAEConfig) -> None:
+        super().__init__(
+            config.latent_channels,
+            3 * config.patch**2,
+            hidden=config.hidden,
+            num_blocks=config.num_blocks,
+            basis=config.basis,
+        )
+        self.patch = config.patch
+        widths = (config.hidden, *config.enlarge)
+        self.upsamplers = nn.ModuleList(
+            nn.Conv2d(into, out, 3, padding=1) for into, out in pairwise(widths)
+        )
+        if config.enlarge:
+            self.conv_join = nn.Conv2d(widths[-1] + 3, config.finish, 3, padding=1)
+            self.conv_last = nn.Conv2d(config.finish, 3, 3, padding=1)
+            nn.init.zeros_(self.conv_last.weight)
+            nn.init.zeros_(_bias(self.conv_last))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Latents (B, C, h, w) to pixels (B, 3, patch * h, patch * w) around -1..1."""
+        features = self.features(x)
+        pixels = functional.pixel_shuffle(self.mapped(x, features), self.patch)
+        if not self.upsamplers:
+            return pixels
+        for upsampler in self.upsamplers:
+            larger = functional.interpolate(features, scale_factor=2.0, mode="nearest")
+            features = functional.silu(upsampler(larger))
+        joined = functional.silu(self.conv_join(torch.cat([features, pixels], dim=1)))
+        added: Tensor = self.conv_last(joined)
+        return pixels + added
 
 
 class TinyVAE(nn.Module):
@@ -120,12 +186,7 @@ class TinyVAE(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = TinyEncoder(config)
-        self.decoder = TinyCoder(
-            config.latent_channels,
-            3 * config.patch**2,
-            hidden=config.hidden,
-            num_blocks=config.num_blocks,
-        )
+        self.decoder = TinyDecoder(config)
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each (B, C, H / patch, W / patch), of pixels (B, 3, H, W) in -1..1."""
@@ -134,13 +195,14 @@ class TinyVAE(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) around -1..1 of latents."""
-        return functional.pixel_shuffle(self.decoder(latents), self.config.patch)
+        pixels: Tensor = self.decoder(latents)
+        return pixels
 
     @torch.no_grad()
     def latent_scale(self) -> Tensor:
         """How far one unit of each latent channel moves the pixels of its patch, (C,): root of the summed squares."""
         weight: Tensor = self.decoder.projection.weight
-        norms: Tensor = weight.flatten(1).norm(dim=0)
+        norms: Tensor = weight.square().sum(dim=(0, 2, 3)).sqrt()
         return norms
 
     @torch.no_grad()
@@ -158,10 +220,12 @@ class TinyVAE(nn.Module):
         whiten = (axes / variances.sqrt()).T
         encode, decode = self.encoder.projection, self.decoder.projection
         nn.init.zeros_(encode.weight)
-        encode.weight[:channels, :, 0, 0] = whiten.to(encode.weight)
+        nn.init.zeros_(decode.weight)
+        middle = self.config.basis // 2
+        encode.weight[:channels, :, middle, middle] = whiten.to(encode.weight)
         _bias(encode)[:channels] = -(whiten @ mean).to(encode.weight)
         _bias(encode)[channels:] = self.config.log_variance
-        decode.weight[:, :, 0, 0] = (axes * variances.sqrt()).to(decode.weight)
+        decode.weight[:, :, middle, middle] = (axes * variances.sqrt()).to(decode.weight)
         _bias(decode).copy_(mean)
         if self.config.balanced_encoder:
             self.encoder.latent_scale.copy_(self.latent_scale())

@@ -1,0 +1,1 @@
+"""Samplers: each turns a prior, a measurement and noise into images."""

@@ -1,0 +1,121 @@
+"""SPGD: several smoothed data steps at every noise level before each denoising step. Source: arXiv:2507.06656.
+
+One angle between successive gradients decides for each image how much of the last direction is kept, the step is taken along the
+smoothed direction, and the denoising step uses a score that is not stale.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from hypir_cli.config.solve import SpgdConfig
+from hypir_cli.solvers.operators.base import num_measured
+from hypir_cli.solvers.priors.base import Prior
+from hypir_cli.solvers.samplers.levels import edm_sigmas
+from hypir_cli.solvers.samplers.measurement import (
+    Measurement,
+    Progress,
+    Solution,
+    decoded,
+    silent,
+    solution,
+)
+from hypir_cli.solvers.samplers.noise import NoiseSource
+
+
+class Momentum:
+    """Adaptive directional momentum: the more two directions agree, the more of the old one is kept.
+
+    Args:
+        most: Share of the old direction that is kept when both are the same.
+    """
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._last: Tensor | None = None
+
+    def smoothed(self, gradient: Tensor) -> Tensor:
+        """The direction to go, same shape as the gradient (B, ...)."""
+        if self._last is not None and self._most > 0:
+            angle = torch.nn.functional.cosine_similarity(
+                gradient.flatten(1), self._last.flatten(1), dim=1
+            )
+            share = (self._most * (angle + 1.0) / 2.0).reshape(-1, *(1,) * (gradient.ndim - 1))
+            gradient = share * self._last + (1.0 - share) * gradient
+        self._last = gradient
+        return gradient
+
+
+def sample_spgd(
+    prior: Prior,
+    measurement: Measurement,
+    noise: NoiseSource,
+    *,
+    settings: SpgdConfig,
+    lr: float,
+    steps: int,
+    on_step: Progress = silent,
+) -> Solution:
+    """Images that the prior and the measurement agree with.
+
+    Args:
+        prior: Diffusion prior.
+        measurement: What is known.
+        noise: All random numbers; SPGD draws only the start.
+        settings: Warm-up, momentum and stopping; its own `lr` is not read.
+        lr: Step along the gradient of ||y - A(x0)||^2 at the start.
+        steps: Noise levels.
+        on_step: Told after each level.
+    """
+    sigmas = edm_sigmas(
+        steps=steps,
+        sigma_max=min(settings.sigma_max, prior.sigma_max),
+        sigma_min=settings.sigma_min,
+    )
+    x = sigmas[0] * noise.normal("start")
+    data_calls = 0
+    momentum = Momentum(settings.momentum)
+    for index, (sigma, following) in enumerate(itertools.pairwise(sigmas)):
+        if not settings.carry:
+            momentum = Momentum(settings.momentum)
+        length = lr * (1.0 - settings.decay * index / steps)
+        for _ in range(settings.warmup):
+            x, moved = _data_step(
+                prior, measurement, x, sigma, length, momentum, stop=settings.stop
+            )
+            data_calls += 1
+            if not moved:
+                break
+        with torch.no_grad():
+            clean = prior.denoise(x, sigma)
+            x = x + (following - sigma) / sigma * (x - clean)
+        on_step(index + 1, steps)
+    with torch.no_grad():
+        images = prior.decode(x)
+    return solution(measurement, images, calls=data_calls + steps, gradient_calls=data_calls)
+
+
+def _data_step(
+    prior: Prior,
+    measurement: Measurement,
+    x: Tensor,
+    sigma: float,
+    length: float,
+    momentum: Momentum,
+    *,
+    stop: bool,
+) -> tuple[Tensor, bool]:
+    """One step down the measurement's error through the denoiser, and whether any image still needed it."""
+    x = x.detach().requires_grad_(True)
+    error = measurement.errors(decoded(prior, prior.denoise(x, sigma))).square().sum(dim=1)
+    wanted = torch.ones_like(error, dtype=torch.bool)
+    if stop and measurement.noise > 0:
+        wanted = error > num_measured(measurement.operator, measurement.y) * measurement.noise**2
+        if not wanted.any():
+            return x.detach(), False
+    (gradient,) = torch.autograd.grad(error.sum(), x)
+    moved = x.detach() - length * momentum.smoothed(gradient)
+    return torch.where(wanted[:, None, None, None], moved, x.detach()), True

@@ -1,0 +1,89 @@
+"""What the adversarial stage trains of a backbone: adapters of its denoiser, or all of its weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.lora import load_lora_state_dict, lora_state_dict, trainable_parameters
+from hypir_cli.models.whole import load_whole, whole_modules
+
+
+class TrainedWeights(ABC):
+    """Weights of a backbone by name.
+
+    Attributes:
+        file_name: What a checkpoint calls the file of the live ones.
+        reach_encoder: Whether the VAE's encoder is among them, so that gradients have to reach it.
+    """
+
+    file_name: str
+    reach_encoder: bool
+
+    @abstractmethod
+    def named(self) -> Mapping[str, nn.Parameter]:
+        """The live weights, always in the same order."""
+
+    @abstractmethod
+    def load(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
+        """Copy what a checkpoint holds into the live weights.
+
+        Raises:
+            CheckpointError: Keys or shapes differ.
+        """
+
+
+class AdapterWeights(TrainedWeights):
+    """The adapters that were put into a denoiser.
+
+    Args:
+        denoiser: Has them already.
+    """
+
+    file_name = "lora.safetensors"
+    reach_encoder = False
+
+    def __init__(self, denoiser: nn.Module) -> None:
+        self._denoiser = denoiser
+
+    def named(self) -> Mapping[str, nn.Parameter]:
+        """Both halves of every adapter."""
+        keys = sorted(lora_state_dict(self._denoiser))
+        return dict(zip(keys, trainable_parameters(self._denoiser), strict=True))
+
+    def load(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
+        """Copy into adapters of the same ranks."""
+        load_lora_state_dict(self._denoiser, tensors, source=source)
+
+
+class WholeWeights(TrainedWeights):
+    """All weights of the VAE and the denoiser, kept in float32.
+
+    Args:
+        backbone: In float32; its weights start to require gradients.
+    """
+
+    file_name = "weights.safetensors"
+    reach_encoder = True
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+        for module in whole_modules(backbone).values():
+            module.requires_grad_(True)
+
+    def named(self) -> Mapping[str, nn.Parameter]:
+        """`vae.*` and `denoiser.*`."""
+        return {
+            f"{part}.{name}": parameter
+            for part, module in whole_modules(self._backbone).items()
+            for name, parameter in module.named_parameters()
+        }
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
+        """Copy into the networks."""
+        load_whole(self._backbone, tensors, source=source)
