@@ -23,6 +23,7 @@ from hypir_cli.models.execution import (
     float32_weights,
     is_quantized,
     module_device,
+    set_execution_device,
 )
 from hypir_cli.models.memory import estimate_tile_bytes
 from hypir_cli.models.prediction import PredictionKind
@@ -121,6 +122,26 @@ class Backbone(ABC):
     denoiser: nn.Module
     control_embedding: ControlEmbedding | None = None
     texture_predictor: TexturePredictor | None = None
+
+    @classmethod
+    def load_vae(
+        cls,
+        base: str | None = None,
+        *,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Backbone:
+        """A backbone that encodes and decodes on a device; its text encoders are released, its denoiser stays away.
+
+        The arguments are those of the class's own `load`.
+        """
+        load: Callable[..., Backbone] = cls.load  # type: ignore[attr-defined]
+        backbone = load(base, revision=revision, device="cpu", dtype=dtype)
+        backbone.release_text_encoders()
+        backbone.components()["vae"].to(device)
+        set_execution_device(backbone.denoiser, torch.device(device))
+        return backbone
 
     @abstractmethod
     def components(self) -> Mapping[str, nn.Module]:
