@@ -219,10 +219,8 @@ def _run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    from hypir_cli.cli.progress import FolderProgress, console_logging
-
-    console_logging()
     from hypir_cli.caption.describe import load_describer
+    from hypir_cli.cli.progress import FolderProgress
     from hypir_cli.models.allocator import keep_freed_memory
     from hypir_cli.restore.folder import restore_folder
 

@@ -34,10 +34,8 @@ def ui(
     """Restore in the browser: drop photographs or type a folder, see before and after, turn the controls."""
     flags = given({"host": host, "port": port, "auth_env": auth_env, "open_browser": open_browser})
     settings = build(UiConfig, flags | ({"folders": tuple(folders)} if folders else {}))
-    from hypir_cli.cli.progress import console_logging
     from hypir_cli.models.allocator import keep_freed_memory
 
-    console_logging()
     keep_freed_memory()
     try:
         from hypir_cli.ui.server import serve
