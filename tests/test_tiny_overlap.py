@@ -123,7 +123,7 @@ def test_the_converted_backbone_starts_near_the_old_one_and_survives_the_disk(
     with torch.no_grad():
         before = psnr(old.decode(old.encode(images)).clamp(0, 1), images)
         after = psnr(new.decode(new.encode(images)).clamp(0, 1), images)
-    assert before > 40.0
+    assert before > 38.0
     assert after > before - 6.0
     new.save(tmp_path, dtype=torch.float32)
     loaded = TinyBackbone.load(tmp_path)
