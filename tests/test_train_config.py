@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hypir_cli.cli.app import app
 from hypir_cli.config import schema
-from hypir_cli.config.families import family_names
+from hypir_cli.config.families import BUILT_IN, family_names
 from hypir_cli.config.schedule import ScheduleConfig
 from hypir_cli.config.train import (
     TrainEncoderConfig,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,10 +9,11 @@ import typer
 
 from hypir_cli.cli import console
 from hypir_cli.cli.options import Assignments, ConfigFile, build, given, option
+from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.solve import MethodChoice, SolveConfig, Task
 
 if TYPE_CHECKING:
-    from hypir_cli.folder import FolderReport, Shard
+    from hypir_cli.folder import FolderReport
 
 _RUN = "What to do"
 
@@ -249,14 +249,15 @@ def _run(
     from hypir_cli.solvers.folder import simulate_folder, solve_folder
 
     keep_freed_memory()
-    with FolderProgress(quiet=quiet) as progress:
+    part = chosen_shard(shard, quiet=quiet)
+    with FolderProgress(quiet=quiet, first=part.index == 0) as progress:
         if simulate:
             return simulate_folder(
                 inputs,
                 output,
                 config=settings,
                 clean_dir=clean_dir,
-                shard=_shard(shard),
+                shard=part,
                 dry_run=dry_run,
                 on_event=progress.on_event,
             )
@@ -264,18 +265,12 @@ def _run(
             inputs,
             output,
             config=settings,
-            shard=_shard(shard),
+            shard=part,
             dry_run=dry_run,
             on_event=progress.on_event,
             on_steps=progress.on_steps,
             on_ready=progress.on_solver,
         )
-
-
-def _shard(text: str | None) -> Shard:
-    from hypir_cli.folder import detect_shard, parse_shard
-
-    return parse_shard(text) if text else detect_shard(os.environ)
 
 
 def _explain(inputs: list[str], output: str, settings: SolveConfig) -> None:

@@ -187,8 +187,8 @@ class SolveTileConfig:
 
     size: int | None = None
     """Largest tile side in image pixels; unset takes the prior's own."""
-    overlap: int = 64
-    """Least overlap of neighbouring tiles in image pixels."""
+    overlap: int | None = None
+    """Least overlap of neighbouring tiles in image pixels; unset is 64, or a quarter of a smaller tile. A blur needs its width."""
 
     def __post_init__(self) -> None:
         _check_range(self, "tiles", ("size",), least=16)
