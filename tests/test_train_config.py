@@ -78,7 +78,7 @@ def test_scientific_notation_is_a_number_everywhere(tmp_path: Path) -> None:
     assert config.data.prompt == "off"
 
 
-@pytest.mark.parametrize("preset", BUILT_IN)
+@pytest.mark.parametrize("preset", family_names())
 @pytest.mark.parametrize(
     ("cls", "command"), [(TrainGanConfig, "gan"), (TrainEncoderConfig, "encoder")]
 )

@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
+from hypir_cli.config.families import family_names
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import RESTORE_PRESETS
 from hypir_cli.config.schema import field_doc
 from hypir_cli.errors import HypirError, InputError
-from hypir_cli.models.backbones.registry import backbone_names
 from hypir_cli.ui.controls import CONTROLS, NO_PRESET, command_line, preset_values
 from hypir_cli.ui.desk import Desk, Desks, Studio
 from hypir_cli.ui.gallery import past_runs
@@ -271,7 +271,7 @@ def _control_panel() -> tuple[gr.Dropdown, list[Any]]:
         elem_id="hypir-preset",
     )
     makers: dict[str, Callable[..., Any]] = {
-        "model.backbone": lambda **how: gr.Dropdown(choices=list(backbone_names()), **how),
+        "model.backbone": lambda **how: gr.Dropdown(choices=list(family_names()), **how),
         "model.lora": lambda **how: gr.Textbox(max_lines=1, **how),
         "prompt.text": lambda **how: gr.Textbox(lines=2, **how),
         "control.texture": lambda **how: gr.Dropdown(
