@@ -85,7 +85,7 @@ def test_a_choice_that_there_is_not_is_wrong_usage(sets):
         (["--metrics", "psnr", "--restore-report", "x=gone.json"], "gone.json"),
         (["--protocol", "paper"], "there is no protocol 'paper'"),
         (["--metrics", "psnr,psnr"], "more than once"),
-        (["--metrics", "psnr", "--device", "abacus"], "device must be auto"),
+        (["--metrics", "psnr", "--device", "abacus"], "no device"),
     ],
 )
 def test_wrong_use_is_an_error_that_says_so(sets, arguments, message):

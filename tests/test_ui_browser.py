@@ -151,8 +151,11 @@ def test_drop_try_restore_compare_and_download(
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run(command, check=True, capture_output=True, env=environment)
     assert page_bytes == (tmp_path / "out" / "coffee.jpg").read_bytes()
-    driver.switch_to.frame(_find(driver, "#hypir-viewer"))
+    viewer = _find(driver, "#hypir-viewer")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", viewer)
+    driver.switch_to.frame(viewer)
     handle = _find(driver, "[role=slider]")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", handle)
     ActionChains(driver).drag_and_drop_by_offset(handle, 80, 0).perform()
     assert int(str(handle.get_attribute("aria-valuenow"))) > 55
     driver.switch_to.default_content()

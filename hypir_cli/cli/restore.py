@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from hypir_cli.cli import console
 from hypir_cli.cli.options import Assignments, ConfigFile, Shard, build, from_settings
-from hypir_cli.config.launcher import Launch, detect_launch
+from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
 
@@ -73,15 +72,11 @@ def _run(
 
     console_logging()
     from hypir_cli.caption.describe import load_describer
-    from hypir_cli.folder import Shard as Part
-    from hypir_cli.folder import parse_shard
     from hypir_cli.models.allocator import keep_freed_memory
     from hypir_cli.restore.folder import restore_folder
 
     keep_freed_memory()
-    launch = detect_launch(os.environ) if shard is None else Launch()
-    console.print_launch(launch, quiet=as_json)
-    part = Part(launch.index, launch.count) if shard is None else parse_shard(shard)
+    part = chosen_shard(shard, quiet=as_json)
     with FolderProgress(quiet=as_json, first=part.index == 0) as progress:
         report = restore_folder(
             inputs,

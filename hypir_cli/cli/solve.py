@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,12 +10,11 @@ import typer
 
 from hypir_cli.cli import console
 from hypir_cli.cli.options import Assignments, ConfigFile, Shard, build, from_settings
-from hypir_cli.config.launcher import detect_launch
+from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.solve import SolveConfig
 
 if TYPE_CHECKING:
     from hypir_cli.folder import FolderReport
-    from hypir_cli.folder import Shard as Part
 
 _RUN = "What to do"
 
@@ -122,14 +120,15 @@ def _run(
     from hypir_cli.solvers.folder import simulate_folder, solve_folder
 
     keep_freed_memory()
-    with FolderProgress(quiet=quiet) as progress:
+    part = chosen_shard(shard, quiet=quiet)
+    with FolderProgress(quiet=quiet, first=part.index == 0) as progress:
         if simulate:
             return simulate_folder(
                 inputs,
                 output,
                 config=settings,
                 clean_dir=clean_dir,
-                shard=_shard(shard),
+                shard=part,
                 dry_run=dry_run,
                 on_event=progress.on_event,
             )
@@ -137,22 +136,12 @@ def _run(
             inputs,
             output,
             config=settings,
-            shard=_shard(shard),
+            shard=part,
             dry_run=dry_run,
             on_event=progress.on_event,
             on_steps=progress.on_steps,
             on_ready=progress.on_solver,
         )
-
-
-def _shard(text: str | None) -> Part:
-    from hypir_cli.folder import Shard as Part
-    from hypir_cli.folder import parse_shard
-
-    if text is not None:
-        return parse_shard(text)
-    launch = detect_launch(os.environ)
-    return Part(launch.index, launch.count)
 
 
 def _explain(inputs: list[str], output: str, settings: SolveConfig) -> None:

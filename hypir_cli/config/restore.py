@@ -72,9 +72,9 @@ class ControlConfig:
     texture: float | Literal["auto"] | None = flag("auto", "--texture", metavar="NUMBER|auto")
     """Texture richness to aim for: variance of the Laplacian, about 500 smooth, 3000 rich; auto predicts it where the checkpoint
     can."""
-    texture_gain: float = flag(4.0, "--texture-gain")
-    """Most by which fine detail is amplified (or softened) after the model, so that the result reaches the texture; 1 leaves it to
-    the model."""
+    texture_gain: float = flag(8.0, "--texture-gain")
+    """Most by which fine detail that is neither edge nor noise is amplified (or all of it softened) after the model, so that the
+    result reaches the texture; 1 leaves it to the model."""
     generativity: float = flag(0.0, "--generativity")
     """Share of noise mixed into the latent, 0 (faithful) to 1 (invents)."""
     seed: int = flag(231, "--seed")
@@ -148,7 +148,7 @@ class TileConfig:
     overlap: int | None = flag(None, "--overlap", metavar="PX")
     """Least overlap of neighbouring tiles in image pixels; unset is 64, or a quarter of a smaller tile."""
     batch: int | None = flag(None, "--tile-batch")
-    """Tiles per network call; unset chooses from the device."""
+    """Tiles per network call; unset takes one on a CPU and what the device's memory holds elsewhere."""
     max_memory: str | None = flag(None, "--max-memory", metavar="SIZE")
     """Memory to stay under, e.g. 6GB; unset takes what is free."""
     parity: bool = flag(False, "--parity/--no-parity")
@@ -177,7 +177,7 @@ class RuntimeConfig:
     device: str = flag("auto", "--device")
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = flag("auto", "--dtype")
-    """Number format of the networks; auto measures where it is not obvious."""
+    """Number format of the networks; auto takes bf16 where the processor multiplies in it, the same on one machine always."""
     compile: bool = flag(False, "--compile/--no-compile")
     """torch.compile the networks: minutes at the start, faster on large sets."""
     offload: Literal["none", "model", "sequential"] = flag("none", "--offload")

@@ -188,8 +188,8 @@ class SolveTileConfig:
 
     size: int | None = flag(None, "--tile", metavar="PX")
     """Largest tile side in image pixels; unset takes the prior's own."""
-    overlap: int = flag(64, "--overlap", metavar="PX")
-    """Least overlap of neighbouring tiles in image pixels."""
+    overlap: int | None = flag(None, "--overlap", metavar="PX")
+    """Least overlap of neighbouring tiles in image pixels; unset is 64, or a quarter of a smaller tile. A blur needs its width."""
 
     def __post_init__(self) -> None:
         _check_range(self, "tiles", ("size",), least=16)

@@ -53,7 +53,7 @@ _OPENERS: dict[str, Callable[[str], ImageFile.ImageFile]] = {
     "PPM": PpmImagePlugin.PpmImageFile,
     "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
 }
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -126,7 +126,7 @@ def _named(path: Path) -> Iterator[None]:
             f"cannot read {path}: it does not fit into memory.",
             hint="close other programs, or reduce the image first",
         ) from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise _read_error(path, error) from error
 
 
@@ -215,7 +215,7 @@ def _tiff_metadata(page: tifffile.TiffPage, file: io.BufferedReader, notes: list
     """What a page's directory says beside the pixels."""
     try:
         exif = exif_block.without_prefix(read_exif(file, page))
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         notes.append(f"its Exif data is damaged and was left out ({error})")
         exif = b""
     xmp = page.tags.valueof(700, b"")

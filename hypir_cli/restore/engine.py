@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from hypir_cli.config.restore import ControlConfig, PromptConfig, RestoreConfig
-from hypir_cli.errors import ConfigError
+from hypir_cli.config.restore import PromptConfig, RestoreConfig
+from hypir_cli.errors import ConfigError, DeviceError
 from hypir_cli.images import ImageData, quantize
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.models.device import dtype_name, is_out_of_memory
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, settle
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.detail import match_texture
@@ -21,8 +22,9 @@ from hypir_cli.pixels.texture import TexturePredictor
 from hypir_cli.restore.canvas import Source
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.parity import ParityTiles, restore_parity
-from hypir_cli.restore.restorer import Progress, Restorer
-from hypir_cli.restore.tile_pass import Request, StageTimes
+from hypir_cli.restore.restorer import Progress, Restorer, TileLimits
+from hypir_cli.restore.tile_pass import Request
+from hypir_cli.restore.times import StageTimes
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,9 @@ lacks more of it, and loses less by it (`benchmarks/peers.py`)."""
 AUTO_SHARE = 0.5
 """Of a predicted texture that is aimed at: predictions are often off by a factor of 2, and detail that is there needs no more."""
 
+TEXTURE_TOLERANCE = 0.1
+"""A result whose texture is further from what was asked, by this share of it, gets a note."""
+
 
 @dataclass
 class Outcome:
@@ -46,9 +51,13 @@ class Outcome:
     seeds: list[int]
     """Seed of each sample."""
     texture: float | None
-    """Texture asked of the model; None when it was left to it."""
+    """Texture richness asked for, by the user or by prediction; None when it was left to the model."""
     detail_gains: list[float] = field(default_factory=list)
     """Factor on each sample's fine detail after the model, 1 where nothing was asked."""
+    textures_reached: list[float] = field(default_factory=list)
+    """Texture richness of each sample; empty where none was asked."""
+    notes: list[str] = field(default_factory=list)
+    """What was asked and not reached, one sentence each."""
     times: StageTimes = field(default_factory=StageTimes)
     """Seconds by stage."""
 
@@ -71,9 +80,14 @@ class Engine:
     ) -> None:
         self.model = model
         self.config = config
-        self.limits = choose_limits(model.backbone, config.tiles)
-        self._restorer = Restorer(model.backbone, limits=self.limits)
+        limits = choose_limits(model.backbone, config.tiles)
+        self._restorer = Restorer(model.backbone, limits=limits)
         self._prompts = prompts or PromptCache(model.backbone)
+
+    @property
+    def limits(self) -> TileLimits:
+        """Tile limits that the next image starts with; smaller than at first once the memory ran out."""
+        return self._restorer.limits
 
     @classmethod
     def load(
@@ -91,7 +105,6 @@ class Engine:
         """
         config = config or RestoreConfig()
         model = load_model(config.model, config.runtime)
-        check_controls(model, config.control)
         cache = None
         if prompts is not None:
             used = [_used(model.backbone, prompt) for prompt in prompts]
@@ -109,6 +122,11 @@ class Engine:
             notes.append(
                 f"{self.model.weights} was trained without generativity; the noise is mixed in, but "
                 "the model is not told."
+            )
+        if self.config.control.texture not in (None, "auto") and not self.model.texture:
+            notes.append(
+                f"{self.model.weights} was trained without texture conditioning; the result is "
+                "brought to the asked texture after the model."
             )
         return notes
 
@@ -128,12 +146,13 @@ class Engine:
         control = self.config.control
         size = self.config.size.output_size(image.height, image.width)
         texture = self._texture(image, size)
-        outcome = Outcome(samples=[], seeds=[], texture=texture)
+        times = StageTimes(device=self.model.backbone.device)
+        outcome = Outcome(samples=[], seeds=[], texture=texture, times=times)
         for sample in range(control.samples):
             request = self._request(prompt, seed=control.seed + sample, texture=texture)
             pixels = self._once(image, size, request, outcome.times, on_progress)
             with outcome.times.measure("other"):
-                outcome.detail_gains.append(self._match_texture(pixels, image, texture))
+                self._match_texture(pixels, image, outcome)
             outcome.samples.append(pixels)
             outcome.seeds.append(request.seed)
         return outcome
@@ -152,32 +171,54 @@ class Engine:
             image.pixels, request=request, out_size=size, times=times, on_progress=on_progress
         )
 
-    def _match_texture(self, pixels: Pixels, image: ImageData, texture: float | None) -> float:
-        """Bring the result to the texture; a predicted one is only approached, since the prediction may be wrong."""
-        control = self.config.control
-        if texture is None or self.config.tiles.parity:
-            return 1.0
+    def _match_texture(self, pixels: Pixels, image: ImageData, outcome: Outcome) -> None:
+        """Bring a result to the texture; a predicted one is only approached, since the prediction may be wrong."""
+        control, wanted = self.config.control, outcome.texture
+        if wanted is None or (self.config.tiles.parity and control.texture == "auto"):
+            outcome.detail_gains.append(1.0)
+            return
         least, most = 1.0 / control.texture_gain, control.texture_gain
         if control.texture == "auto":
             scale = pixels.shape[0] / image.height
             most = min(most, 1.0 + AUTO_GAIN * math.sqrt(max(scale, 1.0)))
-            return match_texture(pixels, AUTO_SHARE * texture, least=1.0, most=most)
-        return match_texture(pixels, texture, least=least, most=most, soft=True)
+            least, wanted = 1.0, AUTO_SHARE * wanted
+        match = match_texture(pixels, wanted, least=least, most=most)
+        outcome.detail_gains.append(match.gain)
+        outcome.textures_reached.append(match.reached)
+        missed = abs(match.reached - wanted) > TEXTURE_TOLERANCE * wanted
+        if missed and control.texture != "auto":
+            outcome.notes.append(
+                f"texture {wanted:g} was asked, {match.reached:.0f} is reached: more would draw rims "
+                "or noise."
+                if match.reached < wanted
+                else f"texture {wanted:g} was asked, {match.reached:.0f} is reached: less would "
+                "blur its edges."
+            )
 
     def _parity(self, image: ImageData, size: tuple[int, int], request: Request) -> Pixels:
         """The reference's whole-canvas tiling; needs memory for the whole image in float."""
         whole = Source(image.pixels, out_size=(image.height, image.width))
-        restored = restore_parity(
-            self.model.backbone,
-            whole.window((0, image.height), (0, image.width)),
-            prompt=request.prompt,
-            tiles=_parity_tiles(self.config.tiles.size),
-            upscale=self._parity_scale(image, size),
-            posterior_seed=request.seed if request.posterior == "sample" else None,
-            timestep=request.timestep,
-            coeff_timestep=request.coeff_timestep,
-            color_fix=request.color_fix,
-        )
+        try:
+            restored = restore_parity(
+                self.model.backbone,
+                whole.window((0, image.height), (0, image.width)),
+                prompt=request.prompt,
+                tiles=_parity_tiles(self.config.tiles.size),
+                upscale=self._parity_scale(image, size),
+                posterior_seed=request.seed if request.posterior == "sample" else None,
+                timestep=request.timestep,
+                coeff_timestep=request.coeff_timestep,
+                color_fix=request.color_fix,
+            )
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise _does_not_fit(image) from error
+            raise
+        if not torch.isfinite(restored).all():
+            raise DeviceError(
+                f"the networks overflow in {dtype_name(self.model.backbone.dtype)}.",
+                hint="use --dtype bf16 or fp32, or leave --parity out, which then computes again",
+            )
         pixels = quantize(restored[0].permute(1, 2, 0).cpu().numpy(), image.bit_depth)
         return pixels[:, :, : image.pixels.shape[2]]
 
@@ -237,18 +278,10 @@ def _spread(length: int) -> list[tuple[int, int]]:
     return [(start, start + side) for start in starts]
 
 
-def check_controls(model: LoadedModel, control: ControlConfig) -> None:
-    """Refuse a texture that nothing can follow.
-
-    Raises:
-        ConfigError: The checkpoint has no texture conditioning.
-    """
-    if control.texture is None or control.texture == "auto" or model.texture:
-        return
-    raise ConfigError(
-        f"{model.weights} was trained without texture conditioning, so --texture cannot act on it.",
-        hint="drop --texture, or use a checkpoint trained with `texture.enabled: true` "
-        "(`hypir info FILE` shows it)",
+def _does_not_fit(image: ImageData) -> DeviceError:
+    return DeviceError(
+        f"out of memory: --parity holds the whole image ({image.width}x{image.height}) in float.",
+        hint="leave --parity out: then any size fits",
     )
 
 

@@ -21,6 +21,10 @@ Size = tuple[int, int]
 """(height, width) in pixels."""
 
 
+USUAL_OVERLAP = 64
+"""Overlap of neighbours in pixels where nobody asks for another."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Window:
     """A tile's share of the problem."""
@@ -56,7 +60,8 @@ def plan_windows(
         largest, overlap = max(size) + multiple, 0
     else:
         largest = tiles.size or int(native * LARGEST_SHARE)
-        overlap = max(tiles.overlap, 2 * operator.halo)
+        wanted = min(USUAL_OVERLAP, largest // 4) if tiles.overlap is None else tiles.overlap
+        overlap = max(wanted, 2 * operator.halo)
     largest -= largest % multiple
     if largest < multiple or (max(size) > largest and 2 * overlap > largest):
         raise ConfigError(

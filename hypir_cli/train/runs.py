@@ -28,10 +28,11 @@ from hypir_cli.train.data.prompts import distinct_prompts
 from hypir_cli.train.encoder import EncoderStage
 from hypir_cli.train.gan import GanStage
 from hypir_cli.train.generator import GanModels, timesteps
-from hypir_cli.train.loop import find_checkpoint, run_training
+from hypir_cli.train.loop import run_training
 from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.networks.realesrgan import load_realesrgan
 from hypir_cli.train.report import Observer, RunOutcome
+from hypir_cli.train.resume import find_checkpoint
 from hypir_cli.train.runtime import Runtime, open_runtime
 from hypir_cli.train.stage import Teacher
 from hypir_cli.train.trained import AdapterWeights, TrainedWeights, WholeWeights

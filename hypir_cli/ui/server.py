@@ -70,13 +70,13 @@ def build_app(studio: Studio, *, hosts: frozenset[str], credentials: str | None)
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    @app.get(ROUTE + "/{token}")
     def hand_out(token: str, download: str | None = None) -> Response:
         path = studio.shelf.find(token)
         if path is None or not path.is_file():
             return PlainTextResponse("there is no such file any more", status_code=404)
         return FileResponse(path, filename=download) if download else FileResponse(path)
 
+    app.add_api_route(ROUTE + "/{token}", hand_out)
     fonts = ["system-ui", "sans-serif"]
     gr.mount_gradio_app(
         app,
@@ -90,7 +90,7 @@ def build_app(studio: Studio, *, hosts: frozenset[str], credentials: str | None)
         css=_asset("page.css"),
         head=f"<script>{_asset('page.js')}</script>",
     )
-    app.add_middleware(Guard, hosts=hosts, credentials=credentials)  # type: ignore[arg-type]
+    app.add_middleware(Guard, hosts=hosts, credentials=credentials)
     return app
 
 
