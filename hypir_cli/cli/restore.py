@@ -42,6 +42,12 @@ def restore(
     model__lora_scale: Annotated[
         float | None, _option("model.lora_scale", "--lora-scale", panel="Model")
     ] = None,
+    model__lora_fidelity: Annotated[
+        str | None,
+        _option(
+            "model.lora_fidelity", "--lora-fidelity", panel="Model", metavar="PATH_OR_HUB_FILE"
+        ),
+    ] = None,
     model__merge_lora: Annotated[
         bool | None,
         _option("model.merge_lora", "--merge-lora/--keep-lora-apart", panel="Model"),
@@ -65,8 +71,18 @@ def restore(
     control__texture_gain: Annotated[
         float | None, _option("control.texture_gain", "--texture-gain", panel="Control")
     ] = None,
+    control__strength: Annotated[
+        float | None, _option("control.strength", "--strength", panel="Control")
+    ] = None,
+    control__fidelity: Annotated[
+        float | None, _option("control.fidelity", "--fidelity", panel="Control")
+    ] = None,
     control__generativity: Annotated[
         float | None, _option("control.generativity", "--generativity", panel="Control")
+    ] = None,
+    control__generativity_where: Annotated[
+        Literal["everywhere", "detail"] | None,
+        _option("control.generativity_where", "--generativity-where", panel="Control"),
     ] = None,
     control__seed: Annotated[int | None, _option("control.seed", "--seed", panel="Control")] = None,
     control__samples: Annotated[

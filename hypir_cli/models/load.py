@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -39,6 +39,8 @@ class LoadedModel:
     """Name of the weights that decide about controls, for messages."""
     predictor: TexturePredictor | None = None
     """Predicts texture from the input; None where the checkpoint has no such part."""
+    nearer: LoadedModel | None = None
+    """The same backbone with a second LoRA, nearer to the input; it uses the first one's prompts."""
 
 
 def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
@@ -47,6 +49,16 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     Raises:
         HypirError: Something cannot be found, read, or does not fit.
     """
+    model = _load_one(config, runtime)
+    if config.lora_fidelity is None:
+        return model
+    second = replace(config, lora=config.lora_fidelity, lora_fidelity=None)
+    nearer = _load_one(second, runtime)
+    nearer.backbone.release_text_encoders()
+    return replace(model, nearer=nearer)
+
+
+def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     family = find_family(config.backbone)
     merged = _merged_into_base(config)
     path = None if merged else find_lora(config.lora, name=family.name, preset=family.preset)
@@ -121,11 +133,14 @@ def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
         HypirError: The device is too small, or cannot do what was asked.
     """
     device = pick_device(runtime.device)
-    quantize(model.backbone.denoiser, runtime.quantize, device=device)
-    place(model.backbone, device=device, offload=runtime.offload)
-    if runtime.compile:
-        for network in _networks(model.backbone):
-            network.compile()
+    for part in (model, model.nearer):
+        if part is None:
+            continue
+        quantize(part.backbone.denoiser, runtime.quantize, device=device)
+        place(part.backbone, device=device, offload=runtime.offload)
+        if runtime.compile:
+            for network in _networks(part.backbone):
+                network.compile()
 
 
 def _networks(backbone: Backbone) -> list[nn.Module]:

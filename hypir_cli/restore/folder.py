@@ -23,7 +23,8 @@ from hypir_cli.folder import (
 )
 from hypir_cli.images import ImageData
 from hypir_cli.models.device import peak_memory
-from hypir_cli.restore.engine import Engine, Outcome
+from hypir_cli.restore.engine import Engine
+from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
 
