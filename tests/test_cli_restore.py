@@ -84,6 +84,8 @@ def test_a_folder_is_restored_with_its_tree_and_reported(photos: Path, tmp_path:
     assert details["prompt"] == ""
     assert details["seeds"] == [231]
     assert details["peak_memory"] > 0
+    assert (details["device"], details["dtype"]) == ("cpu", "fp32")
+    assert details["tiles_at_once"] == 1
     assert set(details["stages"]) == {"encode", "denoise", "decode", "other"}
     assert report["settings"]["model"]["backbone"] == "tiny"
 

@@ -96,6 +96,7 @@ def test_without_a_choice_every_metric_that_needs_no_download_is_measured(sets):
         "niqe",
         "color-shift",
         "texture-ratio",
+        "grid-score",
     )
     assert default_metrics(gt=False, lq=True) == ("niqe", "color-shift-lq", "consistency")
     assert default_metrics(gt=False, lq=False) == ("niqe",)

@@ -231,15 +231,11 @@ if harm == "data" and rank == 1:
     from hypir_cli.train.data import samples
     def missing(*_, **__):
         raise MemoryError
-    samples.TrainingSet.sample = missing
+    samples.TrainingSet.__getitem__ = missing
 if harm == "publish" and rank == 0:
     def full(*_):
         raise OSError(28, "No space left on device")
     state._publish = full
-if harm == "result" and rank == 0:
-    def full(*_):
-        raise runs.CheckpointError("cannot write the result.")
-    loop._replace_file = full
 if harm == "killed" and rank == 1:
     import signal
     def die(*_, **__):
@@ -256,7 +252,6 @@ runs.train_gan(train_config(TrainGanConfig, layers, command="gan"))
     [
         ("data", "not enough memory to read training data"),
         ("publish", "No space left on device"),
-        ("result", "cannot write the result"),
         ("killed", "another process of the run cannot be reached any more"),
     ],
 )

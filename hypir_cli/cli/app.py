@@ -1,7 +1,7 @@
 """The program `hypir`: its subcommands and how errors become exit codes.
 
 A subcommand's file is imported when it is run, so that `hypir --help` answers at once. Exit codes: 0 all done; 1 a
-`HypirError` or some images failed; 2 wrong usage; 130 interrupted.
+`HypirError` or some images failed; 2 wrong usage; 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from hypir_cli import __version__
 from hypir_cli.cli import console
+from hypir_cli.cli.signals import Terminated, terminations
 from hypir_cli.errors import HypirError
 
 COMMANDS = {
@@ -43,12 +44,16 @@ class LazyGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand that the arguments name."""
         try:
-            return super().invoke(ctx)
+            with terminations():
+                return super().invoke(ctx)
         except HypirError as error:
             if console.debugging():
                 raise
             console.print_error(error)
             raise typer.Exit(1) from error
+        except Terminated as error:
+            console.err.print(f"Ended by {error.name}; what is finished stays.")
+            raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             console.err.print("Interrupted; what is finished stays.")
             raise typer.Exit(console.INTERRUPTED) from error
@@ -102,4 +107,5 @@ for _name, (_, _line) in COMMANDS.items():
 
 def main() -> None:
     """Entry point of the console script."""
+    console.print_any_name()
     app(prog_name="hypir")

@@ -110,7 +110,8 @@ def caption(
     settings = build(CaptionConfig, given(flags), config=config, assignments=assignments)
     summary = _run(inputs, settings, api_key=api_key)
     for path, error in summary.failures:
-        console.err.print(f"Failed: {path}: {error.message}", style="red", markup=False)
+        console.print_failure(path, error)
+    console.print_left_out(summary.left_out)
     console.out.print(
         f"{summary.written} captioned, {summary.skipped} had a prompt, {len(summary.failures)} failed"
     )

@@ -72,9 +72,10 @@ class FolderProgress:
             console.print_warning(text)
         backbone = engine.model.backbone
         if not self._quiet:
-            dtype = str(backbone.dtype).removeprefix("torch.")
+            from hypir_cli.models.device import dtype_name
+
             console.err.print(
-                f"{backbone.traits.name} on {backbone.device}, {dtype}, tiles up to "
+                f"{backbone.traits.name} on {backbone.device}, {dtype_name(backbone.dtype)}, tiles up to "
                 f"{engine.limits.largest} px",
                 markup=False,
             )
@@ -92,8 +93,13 @@ class FolderProgress:
         if event.kind == "failed" and record is not None:
             hint = f" ({record.hint})" if record.hint else ""
             console.err.print(
-                f"Failed: {event.job.input_path}: {record.reason}{hint}", style="red", markup=False
+                f"Failed: {event.job.input_path}: {record.reason}{hint}",
+                style="red",
+                markup=False,
+                soft_wrap=True,
             )
+            if record.traceback and console.debugging():
+                console.err.print(record.traceback, markup=False, soft_wrap=True)
         if self._bar is not None:
             self._advance(event)
         elif event.kind == "done" and record is not None and not self._quiet:

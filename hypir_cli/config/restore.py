@@ -157,7 +157,7 @@ class TileConfig:
     overlap: int | None = None
     """Least overlap of neighbouring tiles in image pixels; unset is 64, or a quarter of a smaller tile."""
     batch: int | None = None
-    """Tiles per network call; unset chooses from the device."""
+    """Tiles per network call; unset takes one on a CPU and what the device's memory holds elsewhere."""
     max_memory: str | None = None
     """Memory to stay under, e.g. 6GB; unset takes what is free."""
     parity: bool = False
@@ -186,7 +186,7 @@ class RuntimeConfig:
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Number format of the networks; auto measures where it is not obvious."""
+    """Number format of the networks; auto takes bf16 where the processor multiplies in it, the same on one machine always."""
     compile: bool = False
     """torch.compile the networks: minutes at the start, faster on large sets."""
     offload: Literal["none", "model", "sequential"] = "none"

@@ -6,13 +6,14 @@ budget of pixels allows, so that memory stays bounded: large images are taken on
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from hypir_cli.errors import HypirError
+from hypir_cli.errors import as_hypir_error
 from hypir_cli.folder.events import Log
 from hypir_cli.folder.finish import Output, Source, save_samples
 from hypir_cli.folder.jobs import Job
@@ -20,6 +21,8 @@ from hypir_cli.folder.report import blank_record
 from hypir_cli.images import ImageData, image_size, read_image
 from hypir_cli.images.atomic import FolderGuard
 from hypir_cli.images.data import Pixels
+
+logger = logging.getLogger(__name__)
 
 PIXELS_IN_FLIGHT = 32_000_000
 """Output pixels of all images between the start of reading and the end of writing, unless a single one has more."""
@@ -38,7 +41,7 @@ class Restored:
 
 
 RestoreOne = Callable[[ImageData, Job], Restored]
-"""Restores one image; raises `HypirError` where that fails for a reason of the image's own."""
+"""Restores one image; whatever it raises is that image's failure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +114,10 @@ class Pipeline:
         """Larger of input and output; 0 where the header cannot be read, which reading will report."""
         try:
             height, width = image_size(job.input_path)
-        except HypirError:
+            return max(height * width, self._output_pixels(height, width))
+        except Exception as error:
+            logger.debug("no size of %s", job.input_path, exc_info=error)
             return 0
-        return max(height * width, self._output_pixels(height, width))
 
     def _read(self, job: Job, seconds: dict[str, float]) -> list[ImageData]:
         """In a reading thread: the image, unless its result could not be written anyway."""
@@ -128,13 +132,16 @@ class Pipeline:
         """In the caller's thread: restore one image and hand it to the writers."""
         try:
             image = item.future.result().pop()
-            self._log.start(item.job)
+        except Exception as error:  # noqa: BLE001 - one image never stops the rest
+            self._give_up(item, error)
+            return
+        self._log.start(item.job)
+        try:
             start = time.perf_counter()
             restored = self._restore_one(image, item.job)
             item.seconds["compute"] = time.perf_counter() - start
-        except HypirError as error:
-            self._in_flight -= item.pixels
-            self._log.fail(item.job, error)
+        except Exception as error:  # noqa: BLE001 - one image never stops the rest
+            self._give_up(item, error)
             return
         source = Source.of(image, keep_pixels=self._keep_pixels)
         del image
@@ -143,6 +150,12 @@ class Pipeline:
         future = self._writers.submit(self._write, item.job, source, restored, item.seconds)
         self._writing.append((future, item.pixels))
 
+    def _give_up(self, item: _Reading, error: Exception) -> None:
+        """Record the failure of an image that has not reached the writers."""
+        logger.debug("%s failed", item.job.input_path, exc_info=error)
+        self._in_flight -= item.pixels
+        self._log.fail(item.job, as_hypir_error(error, subject=str(item.job.input_path)))
+
     def _write(
         self, job: Job, source: Source, restored: Restored, seconds: dict[str, float]
     ) -> None:
@@ -150,8 +163,9 @@ class Pipeline:
         start = time.perf_counter()
         try:
             notes = save_samples(source, restored.samples, job.output_paths, output=self._output)
-        except HypirError as error:
-            self._log.fail(job, error)
+        except Exception as error:
+            logger.debug("%s could not be written", job.input_path, exc_info=error)
+            self._log.fail(job, as_hypir_error(error, subject=str(job.input_path)))
             return
         record = replace(
             blank_record(job, "done"),

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from hypir_cli.errors import BackboneError
+from hypir_cli.models.execution import use_channels_last
 from hypir_cli.models.layout import component_weights
 
 _READ_ERRORS = (
@@ -71,8 +72,7 @@ def settle(components: Mapping[str, nn.Module], *, device: torch.device) -> None
     """Freeze loaded networks, move them to a device, and store the VAE's convolutions the way that is fastest."""
     for module in components.values():
         module.requires_grad_(False).eval().to(device)
-    if device.type in ("cpu", "cuda"):
-        components["vae"].to(memory_format=torch.channels_last)
+    use_channels_last(components["vae"], device=device)
 
 
 @contextmanager

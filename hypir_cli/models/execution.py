@@ -19,6 +19,12 @@ def set_execution_device(module: nn.Module, device: torch.device | None) -> None
     setattr(module, _ATTRIBUTE, device)
 
 
+def use_channels_last(module: nn.Module, *, device: torch.device) -> None:
+    """Store convolutions the way that is fastest, on devices whose torch is known to compute right with it."""
+    if device.type in ("cpu", "cuda"):
+        module.to(memory_format=torch.channels_last)
+
+
 def compute_dtype(module: nn.Module) -> torch.dtype:
     """What a network computes in: the dtype of its first plain weight, adapters left aside."""
     for name, parameter in module.named_parameters():

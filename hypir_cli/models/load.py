@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
+import torch
 
 from hypir_cli.config.families import find_family
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
@@ -18,7 +18,12 @@ from hypir_cli.models.device import pick_device, pick_dtype
 from hypir_cli.models.encoder import load_encoder
 from hypir_cli.models.hub import find_lora
 from hypir_cli.models.lora import LoraState, read_lora
-from hypir_cli.models.placement import place, place_text_encoders, quantize
+from hypir_cli.models.placement import (
+    compile_networks,
+    place,
+    place_text_encoders,
+    quantize,
+)
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.models.weights import apply_lora, use_timesteps
 from hypir_cli.models.whole import apply_whole
@@ -49,6 +54,7 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     Raises:
         HypirError: Something cannot be found, read, or does not fit.
     """
+    _require_possible(runtime)
     model = _load_one(config, runtime)
     if config.lora_fidelity is None:
         return model
@@ -133,20 +139,25 @@ def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
         HypirError: The device is too small, or cannot do what was asked.
     """
     device = pick_device(runtime.device)
+    if device.type == "cuda":
+        # Some quantised and compiled kernels run on the current GPU, whichever holds their tensors.
+        torch.cuda.set_device(device)
     for part in (model, model.nearer):
         if part is None:
             continue
         quantize(part.backbone.denoiser, runtime.quantize, device=device)
         place(part.backbone, device=device, offload=runtime.offload)
         if runtime.compile:
-            for network in _networks(part.backbone):
-                network.compile()
+            compile_networks(part.backbone)
 
 
-def _networks(backbone: Backbone) -> list[nn.Module]:
-    """What is called as a module: the denoiser, and the two halves of the VAE."""
-    vae = backbone.components()["vae"]
-    return [backbone.denoiser, *(half for half in vae.children() if half is not None)]
+def _require_possible(runtime: RuntimeConfig) -> None:
+    if runtime.compile and runtime.offload == "sequential":
+        raise ConfigError(
+            "--compile cannot be combined with --offload sequential: compiled code knows no layers "
+            "that could visit the device one by one.",
+            hint="use --offload model, or leave --compile out",
+        )
 
 
 def _described(

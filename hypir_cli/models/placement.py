@@ -120,7 +120,10 @@ def quantizable_layers(denoiser: nn.Module) -> dict[str, nn.Linear]:
 
 
 def take_turns(modules: Sequence[nn.Module], *, device: torch.device) -> None:
-    """Let networks wait in CPU memory; the one that is called moves to the device and the others leave it."""
+    """Let networks wait in CPU memory; the one that is called moves to the device and the others leave it.
+
+    accelerate's own hook for this lets only the network before leave, and keeps released ones alive.
+    """
     for module in modules:
         module.to("cpu")
         set_execution_device(module, device)
@@ -130,18 +133,22 @@ def take_turns(modules: Sequence[nn.Module], *, device: torch.device) -> None:
 
 
 def stream_layers(module: nn.Module, *, device: torch.device) -> None:
-    """Let a network wait in CPU memory; each layer visits the device while it computes."""
-    from diffusers.hooks import apply_group_offloading  # slow to import, and most runs need none
+    """Let a network wait in CPU memory; each layer's weights visit the device while it computes."""
+    from accelerate import cpu_offload  # slow to import, and most runs need none
 
     module.to("cpu")
     set_execution_device(module, device)
-    apply_group_offloading(
-        module,
-        onload_device=device,
-        offload_device=torch.device("cpu"),
-        offload_type="leaf_level",
-        use_stream=device.type == "cuda",
-    )
+    cpu_offload(module, execution_device=device)
+
+
+def compile_networks(backbone: Backbone) -> None:
+    """Compile what is called as a module: the denoiser, and the two halves of the VAE.
+
+    The hooks of `take_turns` stay outside the compiled code, so that networks still travel.
+    """
+    vae = backbone.components()["vae"]
+    for network in (backbone.denoiser, *vae.children()):
+        network.forward = torch.compile(network.forward)
 
 
 def _enter(

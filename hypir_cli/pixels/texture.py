@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.strips import padded_rows, strips
+from hypir_cli.pixels.tiling import mirrored_border
 
 LUMA = (0.299, 0.587, 0.114)
 """BT.601 weights of red, green and blue."""
@@ -153,6 +154,7 @@ def _luma(images: Tensor) -> Tensor:
 
 
 def _laplacian(luma: Tensor) -> Tensor:
-    """Sum of the four neighbours minus four times the centre, edges mirrored."""
+    """Sum of the four neighbours minus four times the centre, edges mirrored; a side of one pixel is its own mirror."""
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=luma.device)
-    return F.conv2d(F.pad(luma, (1, 1, 1, 1), mode="reflect"), kernel[None, None])
+    rows, columns = (mirrored_border(length).to(luma.device) for length in luma.shape[-2:])
+    return F.conv2d(luma[..., rows, :][..., columns], kernel[None, None])

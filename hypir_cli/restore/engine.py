@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+import torch
+
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
-from hypir_cli.errors import ConfigError
+from hypir_cli.errors import ConfigError, DeviceError
 from hypir_cli.images import ImageData, quantize
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.models.device import dtype_name, is_out_of_memory
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, settle
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.restore.blend import enlarged, mixed
@@ -19,9 +22,10 @@ from hypir_cli.restore.canvas import Source
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.parity import ParityTiles, restore_parity
-from hypir_cli.restore.restorer import Progress, Restorer
+from hypir_cli.restore.restorer import Progress, Restorer, TileLimits
 from hypir_cli.restore.richness import meet_texture, predict_texture
-from hypir_cli.restore.tile_pass import Request, StageTimes
+from hypir_cli.restore.tile_pass import Request
+from hypir_cli.restore.times import StageTimes
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +51,17 @@ class Engine:
     ) -> None:
         self.model = model
         self.config = config
-        self.limits = choose_limits(model.backbone, config.tiles)
+        limits = choose_limits(model.backbone, config.tiles)
+        self._restorer = Restorer(model.backbone, limits=limits)
+        self._nearer_restorer = self._restorer
+        if model.nearer is not None:
+            self._nearer_restorer = Restorer(model.nearer.backbone, limits=limits)
         self._prompts = prompts or PromptCache(model.backbone)
+
+    @property
+    def limits(self) -> TileLimits:
+        """Tile limits that the next image starts with; smaller than at first once the memory ran out."""
+        return self._restorer.limits
 
     @classmethod
     def load(
@@ -117,6 +130,7 @@ class Engine:
             seeds=[],
             texture=self._texture(image, size),
             enlarged=partial(enlarged, source, bits=image.bit_depth),
+            times=StageTimes(device=self.model.backbone.device),
         )
         for sample in range(control.samples):
             seed = control.seed + sample
@@ -146,14 +160,13 @@ class Engine:
         """The model's result, mixed as `fidelity` says with one that is nearer to the input."""
         request = self._request(prompt, seed=seed, texture=outcome.texture)
         share = self.config.control.fidelity
-        near_model = self.model.nearer or self.model
-        near_request = self._nearer(request)
+        near_request, times = self._nearer(request), outcome.times
         if share == 1.0:
-            return self._once(near_model, image, size, near_request, outcome.times, on_progress)
-        pixels = self._once(self.model, image, size, request, outcome.times, on_progress)
+            return self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
+        pixels = self._once(self._restorer, image, size, request, times, on_progress)
         if share == 0.0:
             return pixels
-        near = self._once(near_model, image, size, near_request, outcome.times, on_progress)
+        near = self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
         return mixed(pixels, near, share)
 
     def _nearer(self, request: Request) -> Request:
@@ -165,7 +178,7 @@ class Engine:
 
     def _once(
         self,
-        model: LoadedModel,
+        restorer: Restorer,
         image: ImageData,
         size: tuple[int, int],
         request: Request,
@@ -173,8 +186,8 @@ class Engine:
         on_progress: Progress | None,
     ) -> Pixels:
         if self.config.tiles.parity:
-            return self._parity(model.backbone, image, size, request)
-        return Restorer(model.backbone, limits=self.limits).restore(
+            return self._parity(restorer.backbone, image, size, request)
+        return restorer.restore(
             image.pixels, request=request, out_size=size, times=times, on_progress=on_progress
         )
 
@@ -183,17 +196,27 @@ class Engine:
     ) -> Pixels:
         """The reference's whole-canvas tiling; needs memory for the whole image in float."""
         whole = Source(image.pixels, out_size=(image.height, image.width))
-        restored = restore_parity(
-            backbone,
-            whole.window((0, image.height), (0, image.width)),
-            prompt=request.prompt,
-            tiles=_parity_tiles(self.config.tiles.size),
-            upscale=self._parity_scale(image, size),
-            posterior_seed=request.seed if request.posterior == "sample" else None,
-            timestep=request.timestep,
-            coeff_timestep=request.coeff_timestep,
-            color_fix=request.color_fix,
-        )
+        try:
+            restored = restore_parity(
+                backbone,
+                whole.window((0, image.height), (0, image.width)),
+                prompt=request.prompt,
+                tiles=_parity_tiles(self.config.tiles.size),
+                upscale=self._parity_scale(image, size),
+                posterior_seed=request.seed if request.posterior == "sample" else None,
+                timestep=request.timestep,
+                coeff_timestep=request.coeff_timestep,
+                color_fix=request.color_fix,
+            )
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise _does_not_fit(image) from error
+            raise
+        if not torch.isfinite(restored).all():
+            raise DeviceError(
+                f"the networks overflow in {dtype_name(backbone.dtype)}.",
+                hint="use --dtype bf16 or fp32, or leave --parity out, which then computes again",
+            )
         pixels = quantize(restored[0].permute(1, 2, 0).cpu().numpy(), image.bit_depth)
         return pixels[:, :, : image.pixels.shape[2]]
 
@@ -234,6 +257,13 @@ class Engine:
             return wanted
         predictor = self.model.predictor
         return None if predictor is None else predict_texture(predictor, image, size=size)
+
+
+def _does_not_fit(image: ImageData) -> DeviceError:
+    return DeviceError(
+        f"out of memory: --parity holds the whole image ({image.width}x{image.height}) in float.",
+        hint="leave --parity out: then any size fits",
+    )
 
 
 def _parity_tiles(size: int | None) -> ParityTiles:

@@ -7,22 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.config.schema import to_dict
-from hypir_cli.errors import InputError
+from hypir_cli.errors import HypirError
 from hypir_cli.folder import (
     Event,
     FolderReport,
     Job,
+    Record,
     Restored,
     Shard,
+    find_images,
+    make_jobs,
     run_folder,
-    scan_inputs,
 )
-from hypir_cli.images import ImageData
-from hypir_cli.models.device import peak_memory
+from hypir_cli.folder.compare import compare_path, write_compare
+from hypir_cli.folder.names import is_there
+from hypir_cli.images import ImageData, read_image
+from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
@@ -65,7 +67,9 @@ def restore_folder(
         HypirError: Nothing to restore, or a model cannot be loaded.
         ValueError: Prompts are to come from a captioning model, but there is no `load_describer`.
     """
-    jobs = scan_inputs(
+    found = find_images(inputs, exclude=Path(output))
+    jobs = make_jobs(
+        found.images,
         inputs,
         output,
         format=config.output.format,
@@ -83,10 +87,15 @@ def restore_folder(
         shard=shard,
         settings=to_dict(config),
         output_pixels=lambda height, width: _pixels(config, height, width),
+        unreadable=found.unreadable,
+        left_out=found.left_out,
     )
     plan = run(_never, dry_run=True)
-    if dry_run or not plan.count("planned"):
-        return run(_never, dry_run=dry_run, report_path=config.output.report, on_event=on_event)
+    finish = partial(run, report_path=config.output.report, on_event=on_event)
+    if dry_run:
+        return finish(_never, dry_run=True)
+    if not plan.count("planned"):
+        return _compared(finish(_never), config, Path(output))
     describe = None
     if load_describer is not None and wants_model(config.prompt):
         describe = load_describer(config.prompt, config.runtime.device)
@@ -94,10 +103,7 @@ def restore_folder(
         config, jobs, describe=describe, on_tiles=on_tiles, load_engine=load_engine or _load_engine
     )
     on_ready(worker.engine)
-    report = run(worker.restore, report_path=config.output.report, on_event=on_event)
-    if config.output.compare == "html":
-        _write_page(report, Path(output))
-    return report
+    return _compared(finish(worker.restore), config, Path(output))
 
 
 class _Worker:
@@ -122,7 +128,7 @@ class _Worker:
         """The samples of one image and what the report says of them."""
         engine = self.engine
         prompt = self._prompts.prompt(job.input_path, relative=Path(job.relative_path), image=image)
-        _reset_peak(engine)
+        reset_peak_memory(engine.model.backbone.device)
         outcome = engine.restore(image, prompt=prompt, on_progress=self._on_tiles)
         return Restored(
             samples=outcome.samples,
@@ -136,7 +142,7 @@ class _Worker:
         for job in jobs:
             try:
                 known.append(self._prompts.prompt(job.input_path, relative=Path(job.relative_path)))
-            except InputError as error:
+            except HypirError as error:
                 logger.debug("no prompt for %s: %s", job.input_path, error.message)
         return known
 
@@ -151,28 +157,25 @@ def _never(image: ImageData, job: Job) -> Restored:
 
 
 def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, object]:
-    times = outcome.times
+    times, backbone = outcome.times, engine.model.backbone
     return {
         "prompt": prompt,
         "seeds": outcome.seeds,
         "texture": outcome.texture,
         "textures_reached": outcome.textures_reached,
         "detail_gains": outcome.detail_gains,
+        "device": str(backbone.device),
+        "dtype": dtype_name(backbone.dtype),
         "tile": engine.limits.largest,
+        "tiles_at_once": engine.limits.batch,
         "stages": {
             "encode": times.encode,
             "denoise": times.denoise,
             "decode": times.decode,
             "other": times.other,
         },
-        "peak_memory": peak_memory(engine.model.backbone.device),
+        "peak_memory": peak_memory(backbone.device),
     }
-
-
-def _reset_peak(engine: Engine) -> None:
-    device = engine.model.backbone.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _pixels(config: RestoreConfig, height: int, width: int) -> int:
@@ -181,7 +184,30 @@ def _pixels(config: RestoreConfig, height: int, width: int) -> int:
     return out_height * out_width * config.control.samples
 
 
-def _write_page(report: FolderReport, output: Path) -> None:
+def _compared(report: FolderReport, config: RestoreConfig, output: Path) -> FolderReport:
+    """The report, once the comparisons that were asked for are made, those with results of earlier runs among them."""
+    shown = [record for record in report.records if record.status in ("done", "skipped")]
+    if config.output.compare == "side":
+        _write_missing_pictures(shown)
+    if config.output.compare == "html" and shown:
+        _write_page(shown, output if output.is_dir() else output.parent)
+    return report
+
+
+def _write_missing_pictures(records: Sequence[Record]) -> None:
+    """Side-by-side pictures that an earlier run did not make."""
+    for record in records:
+        for after in map(Path, record.outputs):
+            if is_there(compare_path(after)):
+                continue
+            try:
+                before, result = read_image(record.input), read_image(after)
+                write_compare(after, before=before.pixels, after=result.pixels)
+            except HypirError as error:
+                logger.warning("no comparison of %s: %s", record.input, error.message)
+
+
+def _write_page(records: Sequence[Record], folder: Path) -> None:
     """A page with sliders beside the results."""
     from hypir_cli.folder.pages import ComparisonRow, write_comparison_page
 
@@ -191,9 +217,7 @@ def _write_page(report: FolderReport, output: Path) -> None:
             before=Path(record.input),
             after=tuple(Path(path) for path in record.outputs),
         )
-        for record in report.records
-        if record.status in ("done", "skipped")
+        for record in records
     ]
-    if rows:
-        folder = output if output.is_dir() else output.parent
-        write_comparison_page(folder / "compare.html", rows)
+    for name, reason in write_comparison_page(folder / "compare.html", rows):
+        logger.warning("%s is not on the page: %s", name, reason)

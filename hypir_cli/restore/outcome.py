@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hypir_cli.images.data import Pixels
 from hypir_cli.restore.blend import mixed
-from hypir_cli.restore.tile_pass import StageTimes
+from hypir_cli.restore.times import StageTimes
 
 
 @dataclass

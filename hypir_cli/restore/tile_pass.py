@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -22,6 +20,7 @@ from hypir_cli.pixels.color import ColorFix
 from hypir_cli.pixels.noise import gradient_weight, image_key, noise_window
 from hypir_cli.pixels.tiling import TilePlan
 from hypir_cli.restore.canvas import Source
+from hypir_cli.restore.times import StageTimes
 
 logger = logging.getLogger(__name__)
 
@@ -50,31 +49,6 @@ class Request:
     """Where the result's colours come from."""
 
 
-@dataclass
-class StageTimes:
-    """Seconds spent in each stage, summed over tiles."""
-
-    encode: float = 0.0
-    """VAE encoder."""
-    denoise: float = 0.0
-    """Denoiser."""
-    decode: float = 0.0
-    """VAE decoder."""
-    other: float = 0.0
-    """Cutting, blending, colour fix, rounding."""
-    synchronize: Callable[[], None] | None = field(default=None, repr=False)
-    """Waits for the device; None where work is done when the call returns."""
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Add the block's wall time to a stage."""
-        start = time.perf_counter()
-        yield
-        if self.synchronize is not None:
-            self.synchronize()
-        setattr(self, stage, getattr(self, stage) + time.perf_counter() - start)
-
-
 class TilePass:
     """The tiles of one image, computed and blended.
 
@@ -101,6 +75,7 @@ class TilePass:
         self._request = request
         self._times = times
         self._noise = NoisePlanes(backbone, request, source.pixels)
+        self._overflowed: set[str] = set()
 
     def bands(self, *, batch: int) -> Iterator[tuple[Tensor, int]]:
         """Finished rows from top to bottom, and how many tiles are done.
@@ -124,41 +99,66 @@ class TilePass:
                 for top, left in corners
             ]
             images = torch.cat(windows).to(self._backbone.device)
-        restored = self._network(images, corners)
+        restored = self._decode(self._denoise(self._encode(images, corners))).cpu()
+        self._times.collect()
         if torch.isfinite(restored).all():
             return restored
-        logger.warning("the network gave NaN in %s; computing in float32", self._backbone.dtype)
-        with self._backbone.in_float32():
-            restored = self._network(images, corners)
-        if not torch.isfinite(restored).all():
-            raise DeviceError(
-                "the network gives NaN even in float32.",
-                hint="check the weights: the LoRA or the encoder may not belong to this backbone",
-            )
+        return self._rescued(images, corners)
+
+    def _rescued(self, images: Tensor, corners: list[Corner]) -> Tensor:
+        """The tiles again, step by step, with only those networks in float32 that overflow."""
+        latents = self._finite("vae", lambda: self._encode(images, corners))
+        clean = self._finite("denoiser", lambda: self._denoise(latents))
+        restored = self._finite("vae", lambda: self._decode(clean)).cpu()
+        self._times.collect()
         return restored
 
-    def _network(self, images: Tensor, corners: list[Corner]) -> Tensor:
-        """Encode, denoise once, predict the clean latent, decode."""
+    def _finite(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        value = compute()
+        if torch.isfinite(value).all():
+            return value
+        if name not in self._overflowed:
+            logger.warning("the %s overflowed; computing it in float32 where it does", name)
+        self._overflowed.add(name)
+        with self._backbone.in_float32(name):
+            value = compute()
+        if torch.isfinite(value).all():
+            return value
+        raise DeviceError(
+            f"the {name} gives NaN even in float32.",
+            hint="check the weights: the LoRA or the encoder may not belong to this backbone",
+        )
+
+    def _encode(self, images: Tensor, corners: list[Corner]) -> Tensor:
+        """Latents of tiles, with the noise that was asked for."""
+        with self._times.measure_on_device("encode"):
+            noise = self._noise.posterior(images, corners)
+            latents = self._backbone.encode(images, noise=noise)
+            noise = self._noise.generativity(latents, corners)
+            if noise is None:
+                return latents
+            if self._request.generativity_where == "detail":
+                factor = self._backbone.traits.spatial_factor
+                noise = noise * gradient_weight(images, factor=factor).to(noise)
+            return mix_noise(latents, noise, level=torch.tensor(self._request.generativity))
+
+    def _denoise(self, latents: Tensor) -> Tensor:
+        """Clean latents after one call of the denoiser."""
         backbone, request = self._backbone, self._request
-        with self._times.measure("encode"):
-            latents = backbone.encode(images, noise=self._noise.posterior(images, corners))
-        noise = self._noise.generativity(latents, corners)
-        if noise is not None:
-            level = torch.tensor(request.generativity, device=latents.device)
-            if request.generativity_where == "detail":
-                noise = noise * gradient_weight(images, factor=backbone.traits.spatial_factor)
-            latents = mix_noise(latents, noise, level=level)
-        with self._times.measure("denoise"):
+        with self._times.measure_on_device("denoise"):
+            # Timesteps stay on the CPU: looking one up there waits for no device.
             output = backbone.denoise(
                 latents,
-                prompt=request.prompt.select([0] * len(images)),
-                timestep=torch.tensor(request.timestep, device=latents.device),
-                controls=self._controls(len(images)),
+                prompt=request.prompt.select([0] * len(latents)),
+                timestep=torch.tensor(request.timestep),
+                controls=self._controls(len(latents)),
             )
-            coefficient = torch.tensor(request.coeff_timestep, device=latents.device)
-            clean = backbone.predict_clean(latents, output, timestep=coefficient)
-        with self._times.measure("decode"):
-            return backbone.decode(clean).cpu()
+            coefficient = torch.tensor(request.coeff_timestep)
+            return backbone.predict_clean(latents, output, timestep=coefficient)
+
+    def _decode(self, clean: Tensor) -> Tensor:
+        with self._times.measure_on_device("decode"):
+            return self._backbone.decode(clean)
 
     def _controls(self, batch: int) -> Controls | None:
         if self._backbone.control_embedding is None:

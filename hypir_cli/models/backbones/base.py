@@ -15,9 +15,10 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.errors import BackboneError
+from hypir_cli.errors import BackboneError, DeviceError
 from hypir_cli.models import prediction
 from hypir_cli.models.backbones.controls import ControlEmbedding, Controls
+from hypir_cli.models.execution import compute_dtype, is_quantized, module_device
 from hypir_cli.models.memory import estimate_tile_bytes
 from hypir_cli.models.prediction import PredictionKind
 from hypir_cli.pixels.texture import TexturePredictor
@@ -191,8 +192,7 @@ class Backbone(ABC):
     def enable_controls(self) -> ControlEmbedding:
         """Add the (zero-initialised) control embedding, or return the one that is there."""
         if self.control_embedding is None:
-            weight = next(self.denoiser.parameters())
-            self.control_embedding = ControlEmbedding(self.control_dim()).to(weight.device)
+            self.control_embedding = ControlEmbedding(self.control_dim()).to(self.device)
         return self.control_embedding
 
     def control_vector(self, controls: Controls | None, *, batch: int) -> Tensor | None:
@@ -256,29 +256,47 @@ class Backbone(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the denoiser lives."""
-        return next(self.denoiser.parameters()).device
+        """Where the denoiser computes, also when its weights wait elsewhere."""
+        return module_device(self.denoiser)
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the denoiser computes in."""
-        return next(self.denoiser.parameters()).dtype
+        """What the denoiser computes in, whatever its weights and adapters are stored as."""
+        return compute_dtype(self.denoiser)
 
     @contextmanager
-    def in_float32(self) -> Iterator[None]:
-        """Compute in float32 inside the block (a rescue for overflowing half precision), then go back."""
-        # Per tensor: float32 adapters in a half-precision denoiser must come back as they were.
-        tensors = [
-            tensor
-            for module in self.components().values()
-            for tensor in (*module.parameters(), *module.buffers())
-            if tensor.is_floating_point()
-        ]
-        dtypes = [tensor.dtype for tensor in tensors]
+    def in_float32(self, *names: str) -> Iterator[None]:
+        """Compute in float32 inside the block (a rescue for overflowing half precision), then go back.
+
+        Args:
+            names: Networks by the names of `components`; none given takes those that restore, `vae` and `denoiser`.
+
+        Raises:
+            DeviceError: The denoiser is meant and quantised, so there are no exact weights to compute with.
+        """
+        parts = self.components()
+        chosen = [parts[name] for name in names or ("vae", "denoiser") if name in parts]
+        if any(is_quantized(module) for module in chosen):
+            raise DeviceError(
+                f"the quantised {self.traits.name} overflows in {self.dtype}.",
+                hint="use --quantize none, another --quantize, or --dtype bf16",
+            )
+        # Per tensor: float32 adapters in a half-precision denoiser must come back as they were. By name: offloading puts new
+        # tensors in place of those that wait elsewhere, and a layer computes in the format of what stands in for its weight.
+        dtypes = [{name: value.dtype for name, value in _floating(module)} for module in chosen]
         try:
-            for tensor in tensors:
-                tensor.data = tensor.data.float()
+            for module in chosen:
+                for _, value in _floating(module):
+                    value.data = value.data.float()
             yield
         finally:
-            for tensor, dtype in zip(tensors, dtypes, strict=True):
-                tensor.data = tensor.data.to(dtype)
+            for module, wanted in zip(chosen, dtypes, strict=True):
+                for name, value in _floating(module):
+                    value.data = value.data.to(wanted[name])
+
+
+def _floating(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers that hold fractions, by name."""
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if value.is_floating_point():
+            yield name, value

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from hypir_cli.config.families import find_family
-from hypir_cli.errors import BackboneError, DeviceError
+from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.base import Backbone, BackboneTraits
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.schedule import read_scheduler_config
 from hypir_cli.models.components import load_component, load_tokenizer, settle
-from hypir_cli.models.execution import compute_dtype, is_quantized, module_device
+from hypir_cli.models.device import release_cached_memory
+from hypir_cli.models.execution import module_device
 from hypir_cli.models.hub import find_base
 from hypir_cli.models.layout import WEIGHTLESS, missing_parts
 from hypir_cli.models.memory import estimate_tile_bytes
@@ -161,16 +161,6 @@ class PretrainedBackbone(Backbone):
         denoiser: Any = self.denoiser
         return denoiser.config
 
-    @property
-    def device(self) -> torch.device:
-        """Where the denoiser computes, also when its weights wait elsewhere."""
-        return module_device(self.denoiser)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the denoiser computes in, whatever its weights and adapters are stored as."""
-        return compute_dtype(self.denoiser)
-
     def activation_bytes(self, tile: int) -> int:
         """Peak bytes of activations of one tile: the VAE's, in whose dtype the largest ones are."""
         return estimate_tile_bytes(tile, bytes_per_value=self._vae_dtype().itemsize)
@@ -201,23 +191,7 @@ class PretrainedBackbone(Backbone):
     def release_text_encoders(self) -> None:
         """Free the text encoders' memory."""
         self.text_encoders.clear()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-    @contextmanager
-    def in_float32(self) -> Iterator[None]:
-        """See `Backbone.in_float32`.
-
-        Raises:
-            DeviceError: The denoiser is quantised, so there are no exact weights to compute with.
-        """
-        if is_quantized(self.denoiser):
-            raise DeviceError(
-                f"the quantised {self.traits.name} overflows in {self.dtype}.",
-                hint="use --quantize none, another --quantize, or --dtype bf16",
-            )
-        with super().in_float32():
-            yield
+        release_cached_memory()
 
     def _traits(self, prediction: PredictionKind) -> BackboneTraits:
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)

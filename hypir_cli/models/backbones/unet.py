@@ -45,7 +45,7 @@ class UNetBackbone(PretrainedBackbone):
 
     def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
         """`alphas_cumprod` of the model's own schedule."""
-        return self._alphas_cumprod[timestep.cpu().round().long()]
+        return self._alphas_cumprod.to(timestep.device)[timestep.round().long()]
 
     def control_dim(self) -> int:
         """Width of the sinusoidal timestep code."""
