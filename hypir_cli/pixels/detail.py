@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from hypir_cli.images import quantize, to_float
 from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.color import luma
+from hypir_cli.pixels.exact import outside_autocast
 from hypir_cli.pixels.texture import laplacian
 from hypir_cli.pixels.tiling import reflect_indices
 
@@ -179,6 +180,7 @@ def _around(before: int, after: int, length: int, halo: int) -> Tensor:
     return torch.cat([start, reflect_indices(length, length + halo - after)])
 
 
+@outside_autocast
 def _blurred(planes: Tensor) -> Tensor:
     """(N, 1, h - 2 * radius, w - 2 * radius) of (N, 1, h, w)."""
     places = torch.arange(-DETAIL_RADIUS, DETAIL_RADIUS + 1, dtype=torch.float32)

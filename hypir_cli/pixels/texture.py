@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypir_cli.pixels.exact import outside_autocast
+
 LUMA = (0.299, 0.587, 0.114)
 """BT.601 weights of red, green and blue."""
 _NUM_SCALES = 4
@@ -133,6 +135,7 @@ def _luma(images: Tensor) -> Tensor:
     return (levels * weights).sum(1, keepdim=True).round()
 
 
+@outside_autocast
 def _laplacian(luma: Tensor) -> Tensor:
     """Sum of the four neighbours minus four times the centre, edges mirrored."""
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=luma.device)
