@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from hypir_cli.config.scale import ClusterConfig
+
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -240,3 +242,5 @@ class RestoreConfig:
     """Device and number format."""
     output: OutputConfig = field(default_factory=OutputConfig)
     """Files written."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """Who works through a manifest."""
