@@ -113,6 +113,8 @@ class FolderProgress:
             markup=False,
             soft_wrap=True,
         )
+        if record.traceback and console.debugging():
+            console.err.print(record.traceback, markup=False, soft_wrap=True)
 
     def on_shard(self, progress: ShardProgress) -> None:
         """A shard of a manifest has ended; a cluster's images are told of in no other way."""
@@ -123,7 +125,9 @@ class FolderProgress:
         self._told.clear()
         if self._quiet:
             return
-        counts = f"{result.done} restored, {result.skipped} already there, {len(result.failed)} failed"
+        counts = (
+            f"{result.done} restored, {result.skipped} already there, {len(result.failed)} failed"
+        )
         console.err.print(
             f"shard {result.index}: {counts} [{progress.finished}/{progress.total} shards]",
             markup=False,

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hypir_cli.cli import console
 from hypir_cli.cli.options import Assignments, ConfigFile, build, given, option
 from hypir_cli.cli.sharding import chosen_shard
-from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.places import is_manifest, is_url, local_text
+from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
 
 if TYPE_CHECKING:

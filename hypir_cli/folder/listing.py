@@ -58,8 +58,8 @@ def plan_rows(inputs: Sequence[str], output: str, *, plan: Plan) -> Iterator[Row
         for folder in _by_folder(_listed(text, exclude=output)):
             if len(inputs) == 1:
                 names = Names(suffix=plan.suffix, num_samples=plan.samples)
+            number += len(folder)
             for row in _named([item for item in folder if item.url not in seen], names, plan):
-                number += 1
                 if len(inputs) > 1:
                     seen.add(row.url)
                 yield row
@@ -86,9 +86,7 @@ def output_folder(inputs: Sequence[str], output: str) -> str:
 def _local_rows(inputs: Sequence[str], output: str, plan: Plan) -> Iterator[Row]:
     """Exactly the names of a local run."""
     format: Any = plan.format
-    jobs = scan_inputs(
-        inputs, output, format=format, suffix=plan.suffix, num_samples=plan.samples
-    )
+    jobs = scan_inputs(inputs, output, format=format, suffix=plan.suffix, num_samples=plan.samples)
     for job in jobs:
         size, etag = _local_version(job.input_path)
         yield Row(

@@ -69,7 +69,8 @@ def write_manifest(place: str, rows: Iterable[Row], *, plan: Plan, shards_of: in
     """
     if not is_manifest(place):
         raise ConfigError(
-            f"the manifest {place} does not end in {MANIFEST_SUFFIX}.", hint=f"name it {place}{MANIFEST_SUFFIX}"
+            f"the manifest {place} does not end in {MANIFEST_SUFFIX}.",
+            hint=f"name it {place}{MANIFEST_SUFFIX}",
         )
     with _local_file(place) as file:
         if _write(file, rows, plan=plan, shards_of=shards_of) == 0:

@@ -1,6 +1,6 @@
 """What became of each shard of a manifest, kept beside the results, so that a rerun takes up what is missing.
 
-Per shard two small files below the output: `N.json` says what became of each image, and `N.done`, an empty marker, that
+Per shard two small files below the output: `N.json` says what became of each image, and the marker `N.done` that
 nothing is left. Finding out what is done costs one listing of the markers and none of the results.
 """
 
@@ -89,7 +89,7 @@ class ShardStates:
         text = json.dumps(content, ensure_ascii=False)
         urls.write_bytes(self._place(index, ".json"), text.encode("utf-8", "backslashreplace"))
         if not any(record.status == "failed" for record in records):
-            urls.write_bytes(self._place(index, _DONE), b"")
+            urls.write_bytes(self._place(index, _DONE), b"done\n")
 
     def _place(self, index: int, ending: str) -> str:
         return urls.join(self._folder, f"{index:06d}{ending}")

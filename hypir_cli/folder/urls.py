@@ -28,7 +28,14 @@ CHECKS_AT_ONCE = 16
 """Requests in flight when many URLs are asked for."""
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Answers that will not change."""
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+}
 
 
 def join(folder: str, relative: str) -> str:
@@ -52,7 +59,9 @@ def filesystem(url: str) -> tuple[Any, str]:
         package = _PACKAGES.get(kind, "")
         raise ConfigError(
             f"{kind}:// needs a package that is not installed: {error}.",
-            hint=f"pip install {package}" if package not in ("", "s3fs") else "pip install 'hypir[cloud]'",
+            hint=f"pip install {package}"
+            if package not in ("", "s3fs")
+            else "pip install 'hypir[cloud]'",
         ) from error
     except ValueError as error:
         raise InputError(
@@ -113,7 +122,7 @@ def upload(path: Path, url: str) -> None:
 
 
 def exists(place: str) -> bool:
-    """Whether a file is there.
+    """Whether a file with something in it is there.
 
     Raises:
         InputError: The store does not say.
@@ -122,8 +131,9 @@ def exists(place: str) -> bool:
         return Path(place).exists()
     file_system, path = filesystem(place)
     try:
-        # `exists` takes any error for a no, which would restore a file again that is there.
-        _persistent("look at", place, lambda: file_system.info(path))
+        # One small read: `exists` takes any error for a no, and of a missing object `info` asks for a listing besides,
+        # which stores charge like a write.
+        _persistent("look at", place, lambda: file_system.cat_file(path, start=0, end=1))
     except FileNotFoundError:
         return False
     except OSError as error:

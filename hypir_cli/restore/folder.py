@@ -99,7 +99,11 @@ def restore_folder(
     if load_describer is not None and wants_model(config.prompt):
         describe = load_describer(config.prompt, config.runtime.device)
     worker = Worker(
-        config, jobs, describe=describe, on_tiles=on_tiles, load_engine=load_engine or load_new_engine
+        config,
+        jobs,
+        describe=describe,
+        on_tiles=on_tiles,
+        load_engine=load_engine or load_new_engine,
     )
     on_ready(worker.engine)
     return _compared(finish(worker.restore), config, Path(output))
@@ -154,6 +158,7 @@ class Worker:
 
 
 def load_new_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Engine:
+    """A new engine, the prompts encoded where they are known."""
     return Engine.load(config, prompts=prompts)
 
 

@@ -149,9 +149,7 @@ def restore_urls(
     try:
         for result in results:
             tally.add(result)
-            listeners.on_shard(
-                ShardProgress(result=result, finished=tally.shards, total=len(todo))
-            )
+            listeners.on_shard(ShardProgress(result=result, finished=tally.shards, total=len(todo)))
     except KeyboardInterrupt:
         _written(tally.report(interrupted=True), config)
         raise
@@ -202,7 +200,7 @@ def _check_fits(
             f"{manifest.place} was planned for the output {plan.output}, not {output}.",
             hint="leave the output out, or plan anew",
         )
-    asked = {"samples": config.control.samples, "format": config.output.format}
+    asked: dict[str, object] = {"samples": config.control.samples, "format": config.output.format}
     asked |= {"suffix": config.output.suffix}
     defaults = {"samples": plan.samples, "format": "same", "suffix": ""}
     for name, value in asked.items():

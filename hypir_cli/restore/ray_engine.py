@@ -127,7 +127,9 @@ def _connect(ray: Any, config: RestoreConfig) -> float:
                 hint="check --ray-address; leave it out to start one here",
             ) from error
     total = ray.cluster_resources()
-    cpus = cluster.cpus_per_actor or _share(cluster.gpus_per_actor, cluster.ray_address, cluster.actors)
+    cpus = cluster.cpus_per_actor or _share(
+        cluster.gpus_per_actor, cluster.ray_address, cluster.actors
+    )
     wanted = {"CPU": cpus * cluster.actors, "GPU": cluster.gpus_per_actor * cluster.actors}
     for name, amount in wanted.items():
         if amount > total.get(name, 0.0) and cluster.ray_address is None:
