@@ -11,6 +11,7 @@ import contextlib
 import functools
 import io
 import os
+import shutil
 import socket
 import tempfile
 import urllib.request
@@ -205,7 +206,12 @@ def _linked(folder: Path, files: Sequence[Path]) -> str:
     """A folder that holds just these files, under names that keep their order."""
     folder.mkdir()
     for number, path in enumerate(files):
-        (folder / f"{number:06d}{path.suffix.lower()}").symlink_to(path.resolve())
+        link = folder / f"{number:06d}{path.suffix.lower()}"
+        try:
+            link.symlink_to(path.resolve())
+        except (OSError, NotImplementedError):
+            # Windows lets only some users make links, and some file systems have none.
+            shutil.copyfile(path, link)
     return str(folder)
 
 
