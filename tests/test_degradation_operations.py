@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hypir_cli.pixels.jpeg import jpeg
 from hypir_cli.train.degradation.filtering import (
     blurred_deviation,
     filter2d,
@@ -21,7 +22,6 @@ from hypir_cli.train.degradation.filtering import (
     scale_by,
     usm_sharpen,
 )
-from hypir_cli.pixels.jpeg import jpeg
 from hypir_cli.train.degradation.kernels import gaussian_family_kernel, sinc_kernel
 from hypir_cli.train.degradation.noise import add_gaussian_noise, add_poisson_noise
 

@@ -130,6 +130,13 @@ def restore(
         _option("runtime.quantize", "--quantize", panel="Runtime"),
     ] = None,
     runtime__jobs: Annotated[int | None, _option("runtime.jobs", "--jobs", panel="Runtime")] = None,
+    input__partial: Annotated[
+        bool | None, _option("input.partial", "--partial/--no-partial", panel="Input")
+    ] = None,
+    input__float_range: Annotated[
+        str | None,
+        _option("input.float_range", "--float-range", panel="Input", metavar="BLACK,WHITE"),
+    ] = None,
     output__format: Annotated[
         Literal["same", "png", "jpg", "webp", "tiff", "avif"] | None,
         _option("output.format", "--format", panel="Output"),
@@ -182,6 +189,8 @@ def restore(
         raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
     if "control.texture" in flags:
         flags["control.texture"] = _texture(flags["control.texture"])
+    if "input.float_range" in flags:
+        flags["input.float_range"] = _two_numbers(flags["input.float_range"])
     settings = build(RestoreConfig, flags, config=config, assignments=set_)
     _run(paths[:-1], paths[-1], settings, shard=shard, dry_run=dry_run, as_json=as_json)
 
@@ -193,6 +202,16 @@ def _texture(text: str) -> float | str:
         return float(text)
     except ValueError as error:
         raise typer.BadParameter(f"--texture takes a number or auto, got {text!r}.") from error
+
+
+def _two_numbers(text: str) -> tuple[float, float]:
+    try:
+        first, second = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"--float-range takes two numbers such as 0,255, got {text!r}."
+        ) from error
+    return first, second
 
 
 def _run(

@@ -195,6 +195,24 @@ class RuntimeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """How files are read."""
+
+    partial: bool = False
+    """Restore what is there of a picture whose data is cut short or damaged; what is missing is grey or black."""
+    float_range: tuple[float, float] | None = None
+    """What is black and white in files of float samples, e.g. 0,255; unset is 0,1. What lies outside is clipped."""
+
+    def __post_init__(self) -> None:
+        if self.float_range is not None:
+            black, white = self.float_range
+            if not (math.isfinite(black) and math.isfinite(white) and black < white):
+                raise ValueError(
+                    f"input.float_range must be two rising numbers, got {black:g},{white:g}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputConfig:
     """What is written."""
 
@@ -238,5 +256,7 @@ class RestoreConfig:
     """Take the low frequencies (wavelet) or the mean and spread (adain) of colour from the input."""
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     """Device and number format."""
+    input: InputConfig = field(default_factory=InputConfig)
+    """Files read."""
     output: OutputConfig = field(default_factory=OutputConfig)
     """Files written."""

@@ -18,7 +18,7 @@ from hypir_cli.folder.events import Log
 from hypir_cli.folder.finish import Output, Source, save_samples
 from hypir_cli.folder.jobs import Job
 from hypir_cli.folder.report import blank_record
-from hypir_cli.images import ImageData, image_size, read_image
+from hypir_cli.images import ImageData, Reading, image_size, read_image
 from hypir_cli.images.atomic import FolderGuard
 from hypir_cli.images.data import Pixels
 
@@ -65,7 +65,9 @@ class Pipeline:
         keep_pixels: bool,
         num_jobs: int,
         output_pixels: Callable[[int, int], int],
+        reading: Reading,
     ) -> None:
+        self._reading = reading
         self._restore_one = restore_one
         self._log = log
         self._output = output
@@ -122,7 +124,7 @@ class Pipeline:
         start = time.perf_counter()
         for folder in {path.parent for path in job.output_paths}:
             self._guard.check(folder)
-        image = read_image(job.input_path)
+        image = read_image(job.input_path, reading=self._reading)
         seconds["read"] = time.perf_counter() - start
         return [image]
 

@@ -27,7 +27,7 @@ from hypir_cli.folder import (
 )
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
-from hypir_cli.images import ImageData, read_image
+from hypir_cli.images import ImageData, Reading, read_image
 from hypir_cli.restore.engine import Engine, Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
@@ -84,6 +84,7 @@ def restore_folder(
         keep_metadata=config.output.metadata == "keep",
         compare=config.output.compare == "side",
         num_jobs=config.runtime.jobs,
+        reading=Reading(partial=config.input.partial, float_range=config.input.float_range),
         shard=shard,
         settings=to_dict(config),
         output_pixels=lambda height, width: _pixels(config, height, width),
