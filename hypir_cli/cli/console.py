@@ -86,8 +86,16 @@ def print_folder_summary(report: FolderReport, *, dry_run: bool) -> None:
     """What a folder run did, and every failure again at the end where it is seen."""
     if dry_run:
         for record in report.records:
+            for note in record.notes:
+                print_warning(f"{record.input}: {note}")
             if record.status == "failed":
-                continue  # told already
+                err.print(
+                    f"Failed: {record.input}: {record.reason}",
+                    style="red",
+                    markup=False,
+                    soft_wrap=True,
+                )
+                continue
             verb = "restore" if record.status == "planned" else "skip"
             out.print(
                 f"{verb} {record.input} -> {', '.join(record.outputs)}",
@@ -99,4 +107,5 @@ def print_folder_summary(report: FolderReport, *, dry_run: bool) -> None:
     counts = [f"{report.count('done')} restored"]
     counts += [f"{report.count('skipped')} already there"] if report.count("skipped") else []
     counts += [f"{len(report.failed)} failed"] if report.failed else []
-    out.print(", ".join(counts) + ".")
+    there = report.count("skipped") and " (--existing overwrite makes those anew)"
+    out.print(", ".join(counts) + f"{there or ''}.", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ class FolderProgress:
         self._task: TaskID | None = None
         self._start = time.perf_counter()
         self._computed = 0
+        self._notes: dict[str, tuple[str, int]] = {}
         self._megapixels = 0.0
 
     def __enter__(self) -> FolderProgress:
@@ -63,6 +65,9 @@ class FolderProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        for note, more in self._notes.values():
+            if more:
+                console.print_warning(f"{more} more: {note} (the report of --report has each)")
 
     def on_ready(self, engine: Engine) -> None:
         """Say what restores, and which settings will not act."""
@@ -86,7 +91,7 @@ class FolderProgress:
             height, width = record.output_size or (0, 0)
             self._megapixels += height * width / 1e6
             for note in record.notes:
-                console.print_warning(f"{event.job.input_path}: {note}")
+                self._say_once(note, event)
         if event.kind == "failed" and record is not None:
             hint = f" ({record.hint})" if record.hint else ""
             console.err.print(
@@ -106,6 +111,16 @@ class FolderProgress:
                 markup=False,
                 soft_wrap=True,
             )
+
+    def _say_once(self, note: str, event: Event) -> None:
+        """Each kind of note by its first image; how many more had it, at the end."""
+        kind = re.sub(r"\d[\d.e+-]*", "#", note)
+        if kind not in self._notes:
+            self._notes[kind] = (note, 0)
+            console.print_warning(f"{event.job.input_path}: {note}")
+        else:
+            first, more = self._notes[kind]
+            self._notes[kind] = (first, more + 1)
 
     def on_tiles(self, done: int, total: int) -> None:
         """Tiles of the image at work."""

@@ -19,7 +19,7 @@ from hypir_cli.folder.finish import Output, Source, save_samples
 from hypir_cli.folder.jobs import Job
 from hypir_cli.folder.report import blank_record
 from hypir_cli.images import ImageData, Reading, image_size, read_image
-from hypir_cli.images.atomic import FolderGuard
+from hypir_cli.images.atomic import FolderGuard, unwritable
 from hypir_cli.images.data import Pixels
 
 logger = logging.getLogger(__name__)
@@ -122,8 +122,11 @@ class Pipeline:
     def _read(self, job: Job, seconds: dict[str, float]) -> list[ImageData]:
         """In a reading thread: the image, unless its result could not be written anyway."""
         start = time.perf_counter()
-        for folder in {path.parent for path in job.output_paths}:
-            self._guard.check(folder)
+        for path in job.output_paths:
+            self._guard.check(path.parent)
+            problem = unwritable(path)
+            if problem is not None:
+                raise problem
         image = read_image(job.input_path, reading=self._reading)
         seconds["read"] = time.perf_counter() - start
         return [image]
@@ -169,7 +172,7 @@ class Pipeline:
             return
         record = replace(
             blank_record(job, "done"),
-            notes=(*source.notes, *notes),
+            notes=(*job.notes, *source.notes, *notes),
             seconds={**seconds, "write": time.perf_counter() - start},
             input_size=source.size,
             output_size=(restored.samples[0].shape[0], restored.samples[0].shape[1]),

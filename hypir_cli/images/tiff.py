@@ -104,8 +104,11 @@ def page_samples(page: tifffile.TiffPage) -> NDArray[Any]:
 
 def is_plain(page: tifffile.TiffPage) -> bool:
     """Whether a page is grey or RGB with 8-bit samples."""
-    known: bool = page.bitspersample == 8 and page.photometric in _DEEP_PHOTOMETRICS
-    return known and bool(page.dtype == np.uint8)
+    return bool(
+        page.bitspersample == 8
+        and page.photometric in _DEEP_PHOTOMETRICS
+        and page.dtype == np.uint8
+    )
 
 
 def read_plain(page: tifffile.TiffPage) -> tuple[Pixels, Pixels | None, list[str]]:
@@ -128,7 +131,8 @@ def is_print(page: tifffile.TiffPage) -> bool:
     """Whether a page holds inks in a form that Pillow does not read: with alpha or spot colours, or more than 8 bits."""
     if page.photometric != _SEPARATED or page.dtype is None or page.dtype.kind != "u":
         return False
-    return page.samplesperpixel > 4 or (page.samplesperpixel == 4 and page.dtype.itemsize > 1)
+    deep = bool(page.dtype.itemsize > 1)
+    return bool(page.samplesperpixel > 4 or (page.samplesperpixel == 4 and deep))
 
 
 def read_print(page: tifffile.TiffPage) -> tuple[Pixels, Pixels | None, list[str]]:

@@ -17,7 +17,7 @@ from hypir_cli.images.atomic import atomic_file
 from hypir_cli.images.avif import encode_avif
 from hypir_cli.images.data import Metadata, Pixels, to_8bit
 from hypir_cli.images.fitting import fitted
-from hypir_cli.images.formats import MAX_SIDE, ImageFormat, fits, format_of_suffix
+from hypir_cli.images.formats import MAX_SIDE, ImageFormat, fits, format_of_name
 from hypir_cli.images.png import write_png
 from hypir_cli.images.tiff_writing import write_tiff
 
@@ -65,7 +65,7 @@ def write_image(
         InputError: The place cannot be written, the disk is full, or the image is too large for the format.
     """
     path = Path(path)
-    image_format = format or format_of_suffix(path.suffix)
+    image_format = format or format_of_name(path)
     if quality is not None and not 1 <= quality <= 100:
         raise ConfigError(f"quality must be in 1..100, got {quality}.")
     if image_format is None:

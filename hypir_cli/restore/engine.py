@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -16,6 +16,7 @@ from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, settle
 from hypir_cli.models.prompt_cache import PromptCache
+from hypir_cli.pixels.bleed import spread_under
 from hypir_cli.pixels.detail import match_texture
 from hypir_cli.pixels.texture import TexturePredictor
 from hypir_cli.restore.canvas import Source
@@ -126,6 +127,7 @@ class Engine:
             DeviceError: It does not fit the memory, or the networks overflow.
         """
         control = self.config.control
+        image = replace(image, pixels=spread_under(image.pixels, image.alpha))
         size = self.config.size.output_size(image.height, image.width)
         texture = self._texture(image, size)
         outcome = Outcome(samples=[], seeds=[], texture=texture)
