@@ -15,7 +15,7 @@ class FileNames:
         return [item.path.stem.replace("_", " ").replace("-", " ") + "." for item in inputs]
 
 
-images = find_images([sys.argv[1]])
+images = find_images([sys.argv[1]]).images
 store = open_store("jsonl", images=images, out=Path(sys.argv[2]))
 summary = caption_images([item.path for item in images], FileNames(), store)
 print(

@@ -39,3 +39,25 @@ class BackboneError(HypirError):
 
 class DeviceError(HypirError):
     """A device is absent, too small or cannot do what was asked."""
+
+
+class UnexpectedError(HypirError):
+    """What nobody foresaw, about one image of many; the exception itself is its `__cause__`."""
+
+
+def as_hypir_error(error: Exception, *, subject: str) -> HypirError:
+    """An error to report and go on with: a `HypirError` as it is, anything else by its type and text.
+
+    Args:
+        error: What was raised.
+        subject: What was at work, e.g. the path of an image.
+    """
+    if isinstance(error, HypirError):
+        return error
+    text = " ".join(str(error).split())
+    found = UnexpectedError(
+        f"{subject}: {type(error).__name__}{f': {text}' if text else ''}",
+        hint="HYPIR_DEBUG=1 shows where it happened; please report it with the image",
+    )
+    found.__cause__ = error
+    return found

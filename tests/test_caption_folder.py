@@ -58,7 +58,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def captioned(photos: Path, form: str, out: Path | None, **options: Any) -> Any:
-    images = find_images([photos])
+    images = find_images([photos]).images
     store = open_store(form, images=images, out=out)  # type: ignore[arg-type]
     return caption_images(
         [item.path for item in images], options.pop("by", ColorCaptioner()), store, **options
@@ -107,7 +107,7 @@ def test_a_tree_of_sidecars_mirrors_the_images(photos: Path) -> None:
 
 def test_equal_names_of_several_inputs_do_not_collide(photos: Path) -> None:
     Image.new("RGB", (8, 6), "blue").save(photos / "trip/a.jpg")
-    images = find_images([photos / "a.png", photos / "trip/a.jpg"])
+    images = find_images([photos / "a.png", photos / "trip/a.jpg"]).images
     store = SidecarStore(images, out=photos.parent / "texts")
     assert {store.path_of(item.path).name for item in images} == {"a.png.txt", "a.jpg.txt"}
 
@@ -227,7 +227,7 @@ def test_a_killed_run_leaves_rows_that_the_next_one_takes_up(photos: Path) -> No
         "    def caption(self, inputs):\n"
         "        time.sleep(0.2)\n"
         "        return ['Slow.'] * len(inputs)\n"
-        "images = find_images([sys.argv[1]])\n"
+        "images = find_images([sys.argv[1]]).images\n"
         "store = open_store('parquet', images=images, out=Path(sys.argv[2]))\n"
         "caption_images([item.path for item in images], Slow(), store, batch=1)\n"
     )
@@ -293,7 +293,7 @@ def test_the_sidecar_captioner_gathers_existing_texts(photos: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_with_a_hint(photos: Path) -> None:
-    store = SidecarStore(find_images([photos]), out=photos / "a.png")
+    store = SidecarStore(find_images([photos]).images, out=photos / "a.png")
     with pytest.raises(InputError) as caught:
         store.add([(photos / "b.jpg", "x")])
     assert caught.value.hint
@@ -329,7 +329,7 @@ def test_the_command_ends_with_1_when_an_image_failed(photos: Path) -> None:
     [
         (["--to", "jsonl"], "needs --out"),
         (["--captioner", "fixed"], "needs a text"),
-        (["--captioner", "gpt"], "must be one of"),
+        (["--set", "captioner.kind=gpt"], "must be one of"),
         (["--captioner", "fixed", "--text", "x", "--batch", "0"], "batch must be at least 1"),
     ],
 )

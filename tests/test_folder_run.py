@@ -120,20 +120,6 @@ def test_a_failing_image_is_recorded_and_the_rest_go_on(tmp_path: Path) -> None:
     )
 
 
-def test_a_bug_in_the_restoration_is_not_hidden(tmp_path: Path) -> None:
-    jobs = _jobs(tmp_path)
-
-    def restore(image: ImageData, job: Job) -> Restored:
-        if job.input_path.name == "1.png":
-            raise RuntimeError("a bug")
-        return _identity(image, job)
-
-    with pytest.raises(RuntimeError, match="a bug"):
-        run_folder(jobs, restore, report_path=tmp_path / "r.json")
-    assert jobs[0].output_paths[0].is_file()
-    assert json.loads((tmp_path / "r.json").read_text())["summary"]["done"] == 1
-
-
 def test_an_interrupt_keeps_what_is_finished_and_is_passed_on(tmp_path: Path) -> None:
     jobs = _jobs(tmp_path, 5)
 

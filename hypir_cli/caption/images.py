@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -11,12 +12,14 @@ from typing import Literal, Protocol
 from PIL import Image
 
 from hypir_cli.caption.models.base import Captioner, CaptionInput, Outcome
-from hypir_cli.errors import HypirError, InputError
+from hypir_cli.errors import HypirError, InputError, as_hypir_error
 from hypir_cli.folder.prompt_table import PromptTable
 from hypir_cli.folder.scan import Found
 from hypir_cli.folder.sidecar import sidecar_path
 from hypir_cli.images import atomic_file, read_image
 from hypir_cli.images.data import to_8bit
+
+logger = logging.getLogger(__name__)
 
 Existing = Literal["skip", "overwrite", "error"]
 Prepare = Callable[[Image.Image], Image.Image]
@@ -82,6 +85,8 @@ class CaptionSummary:
     """Images that had one."""
     failures: list[tuple[Path, HypirError]] = field(default_factory=list)
     """Images without one, and why."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Pictures passed over because their format is not read: count by suffix."""
 
 
 def open_store(
@@ -184,7 +189,7 @@ def _caption_batch(
 ) -> list[tuple[Path, Outcome]]:
     opened = list(_opened(paths, prepare))
     readable = [item for item in opened if isinstance(item, CaptionInput)]
-    answers = iter(captioner.caption(readable) if readable else [])
+    answers = iter(_answers(readable, captioner))
     return [
         (path, next(answers) if isinstance(item, CaptionInput) else item)
         for path, item in zip(paths, opened, strict=True)
@@ -196,5 +201,17 @@ def _opened(paths: Sequence[Path], prepare: Prepare | None) -> Iterator[CaptionI
         try:
             image = load_for_captioning(path)
             yield CaptionInput(image=prepare(image) if prepare else image, path=path)
-        except HypirError as error:
-            yield error
+        except Exception as error:
+            logger.debug("%s cannot be shown", path, exc_info=error)
+            yield as_hypir_error(error, subject=str(path))
+
+
+def _answers(inputs: Sequence[CaptionInput], captioner: Captioner) -> Sequence[Outcome]:
+    """What the captioner says of each image; an error that nobody foresaw is that of every image at hand."""
+    try:
+        return captioner.caption(inputs) if inputs else []
+    except HypirError:
+        raise
+    except Exception as error:
+        logger.debug("captioning failed", exc_info=error)
+        return [as_hypir_error(error, subject=str(item.path)) for item in inputs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hypir_cli.caption.images import (
@@ -44,10 +45,11 @@ def caption_folder(
     """
     if config.pre_restore and load_restorer is None:
         raise ValueError("pre_restore needs load_restorer")
-    images = find_images(inputs)
+    found = find_images(inputs)
+    images = found.images
     store = open_store(config.to, images=images, out=config.out)
     captioner = build_captioner(config.captioner, api_key=api_key)
-    return caption_images(
+    summary = caption_images(
         [item.path for item in images],
         captioner,
         store,
@@ -56,3 +58,5 @@ def caption_folder(
         prepare=load_restorer(config.restore) if config.pre_restore and load_restorer else None,
         on_progress=on_progress,
     )
+    failures = [*summary.failures, *((item.path, item.error()) for item in found.unreadable)]
+    return replace(summary, failures=failures, left_out=found.left_out)

@@ -1,7 +1,7 @@
 """The program `hypir`: its subcommands and how errors become exit codes.
 
 A subcommand's file is imported when it is run, so that `hypir --help` answers at once. Exit codes: 0 all done; 1 a
-`HypirError` or some images failed; 2 wrong usage; 130 interrupted.
+`HypirError` or some images failed; 2 wrong usage; 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typer.core import TyperGroup
 
 from hypir_cli import __version__
 from hypir_cli.cli import console
+from hypir_cli.cli.signals import Terminated, terminations
 from hypir_cli.errors import HypirError
 
 COMMANDS = {
     "restore": ("restore:restore", "Restore photographs: INPUT... OUTPUT."),
+    "plan": ("plan:plan", "List images once for many machines: INPUT... OUTPUT."),
     "solve": ("solve:solve", "Undo damage that is known: masks, kernels, exact shrinking."),
     "caption": ("caption:caption", "Write a prompt for every image."),
     "train-encoder": ("train_encoder:train_encoder", "Train the VAE encoder to see past damage."),
@@ -43,12 +45,16 @@ class LazyGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand that the arguments name."""
         try:
-            return super().invoke(ctx)
+            with terminations():
+                return super().invoke(ctx)
         except HypirError as error:
             if console.debugging():
                 raise
             console.print_error(error)
             raise typer.Exit(1) from error
+        except Terminated as error:
+            console.err.print(f"Ended by {error.name}; what is finished stays.")
+            raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             console.err.print("Interrupted; what is finished stays.")
             raise typer.Exit(console.INTERRUPTED) from error
@@ -102,4 +108,5 @@ for _name, (_, _line) in COMMANDS.items():
 
 def main() -> None:
     """Entry point of the console script."""
+    console.print_any_name()
     app(prog_name="hypir")

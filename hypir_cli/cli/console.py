@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from hypir_cli.errors import HypirError
+from hypir_cli.errors import HypirError, UnexpectedError
 
 if TYPE_CHECKING:
     from hypir_cli.config.launcher import Launch
@@ -20,7 +24,14 @@ err = Console(stderr=True, highlight=False)
 """Progress, warnings and errors."""
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C or SIGTERM."""
+"""Exit code after Ctrl-C."""
+
+
+def print_any_name() -> None:
+    """Let file names whose bytes are no UTF-8 be printed as they are, where a strict stream would end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
 
 
 def print_error(error: HypirError) -> None:
@@ -46,6 +57,21 @@ def print_launch(launch: Launch, *, quiet: bool) -> None:
         )
 
 
+def print_failure(path: Path, error: HypirError) -> None:
+    """One line about an image that failed; where nobody foresaw it, debugging shows where it came from."""
+    hint = f" ({error.hint})" if error.hint else ""
+    err.print(f"Failed: {path}: {error.message}{hint}", style="red", markup=False, soft_wrap=True)
+    if debugging() and isinstance(error, UnexpectedError) and error.__cause__ is not None:
+        err.print("".join(traceback.format_exception(error.__cause__)), markup=False)
+
+
+def print_left_out(counts: Mapping[str, int]) -> None:
+    """Name the pictures that were passed over, by their suffix."""
+    if counts:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.items())
+        print_warning(f"passed over, since their format is not read: {kinds}.")
+
+
 def debugging() -> bool:
     """Whether HYPIR_DEBUG=1 asks for tracebacks."""
     return os.environ.get("HYPIR_DEBUG", "") not in ("", "0")
@@ -62,14 +88,20 @@ def print_folder_summary(
     """What a folder run did, and every failure again at the end where it is seen."""
     if dry_run:
         for record in report.records:
+            if record.status == "failed":
+                continue  # told already
             what = verb if record.status == "planned" else "skip"
             out.print(
                 f"{what} {record.input} -> {', '.join(record.outputs)}",
                 markup=False,
                 soft_wrap=True,
             )
+        if report.counted:
+            planned, there = report.count("planned"), report.count("skipped")
+            out.print(f"{planned} to {verb}, {there} already there.")
         return
+    print_left_out(report.left_out)
     counts = [f"{report.count('done')} {done}"]
     counts += [f"{report.count('skipped')} already there"] if report.count("skipped") else []
-    counts += [f"{len(report.failed)} failed"] if report.failed else []
+    counts += [f"{report.count('failed')} failed"] if report.count("failed") else []
     out.print(", ".join(counts) + ".")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hypir_cli.errors import InputError
+from hypir_cli.folder.names import same_letters
 from hypir_cli.folder.scan import find_images
 from hypir_cli.images import ImageData, read_image, to_float
 
@@ -48,8 +49,8 @@ def images_by_key(folder: Path) -> dict[str, Path]:
         InputError: No such folder, no image in it, or two images of one name.
     """
     found: dict[str, Path] = {}
-    for item in find_images([folder]):
-        key = item.relative.with_suffix("").as_posix()
+    for item in find_images([folder]).images:
+        key = same_letters(item.relative.with_suffix("").as_posix())
         if key in found:
             raise InputError(
                 f"{found[key]} and {item.path} have the same name but for the extension, so their "

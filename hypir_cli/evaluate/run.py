@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hypir_cli.config.evaluate import EvaluateConfig
-from hypir_cli.errors import ConfigError, HypirError, InputError
+from hypir_cli.errors import ConfigError, HypirError, InputError, as_hypir_error
 from hypir_cli.evaluate import registry, results
 from hypir_cli.evaluate.bootstrap import Interval
 from hypir_cli.evaluate.pairing import Pairing, Problem, pair, read_rgb
@@ -20,6 +21,8 @@ from hypir_cli.evaluate.registry import Metric, MetricInfo
 from hypir_cli.evaluate.results import Evaluation, Figures
 from hypir_cli.evaluate.speed import Speed, read_speed
 from hypir_cli.models.device import pick_device
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Images done, images in all."""
@@ -132,14 +135,14 @@ def _measure(
         on_progress(done, len(pairing.keys))
         try:
             gt, lq = _read(pairing.gt, key), _read(pairing.lq, key)
-        except InputError as error:
-            problems.append(Problem(what=error.message, hint=error.hint))
+        except Exception as error:  # noqa: BLE001 - one image never stops the rest
+            problems.append(_problem(error, subject=f"the references of {key}"))
             continue
         for method, files in pairing.restored.items():
             try:
                 sample = prepare(read_rgb(files[key]), gt=gt, lq=lq, measure=config.measure)
-            except InputError as error:
-                problems.append(Problem(what=_named(error.message, files[key]), hint=error.hint))
+            except Exception as error:  # noqa: BLE001 - one image never stops the rest
+                problems.append(_problem(error, subject=str(files[key])))
                 continue
             for metric in metrics:
                 value = _score(metric, sample, files[key], problems)
@@ -153,8 +156,12 @@ def _read(files: Mapping[str, Path], key: str) -> Tensor | None:
     return read_rgb(files[key]) if files else None
 
 
-def _named(message: str, path: Path) -> str:
-    return message if str(path) in message else f"{path}: {message}"
+def _problem(error: Exception, *, subject: str) -> Problem:
+    """What one image's error means for the report."""
+    logger.debug("%s cannot be measured", subject, exc_info=error)
+    known = as_hypir_error(error, subject=subject)
+    named = subject in known.message or not isinstance(error, HypirError)
+    return Problem(what=known.message if named else f"{subject}: {known.message}", hint=known.hint)
 
 
 def _score(metric: Metric, sample: Prepared, path: Path, problems: list[Problem]) -> float | None:
@@ -164,8 +171,10 @@ def _score(metric: Metric, sample: Prepared, path: Path, problems: list[Problem]
     restored, partner = sample.inputs(metric.info)
     try:
         value = metric.score(restored, partner)
-    except (ValueError, RuntimeError, AssertionError) as error:
-        problems.append(Problem(what=f"{path}: metric {metric.info.id}: {error}."))
+    except Exception as error:
+        logger.debug("%s failed on %s", metric.info.id, path, exc_info=error)
+        text = str(error) or type(error).__name__
+        problems.append(Problem(what=f"{path}: metric {metric.info.id}: {text}."))
         return None
     if value != value:
         problems.append(Problem(what=f"{path}: metric {metric.info.id} gave no number."))
@@ -222,8 +231,10 @@ def _add_set_figures(
     for method, files in pairing.restored.items():
         try:
             value = metric.score_set([files[key] for key in pairing.keys], gt)
-        except (ValueError, RuntimeError, OSError) as error:
-            problems.append(Problem(what=f"metric {metric.info.id} on {method}: {error}."))
+        except Exception as error:
+            logger.debug("%s failed on %s", metric.info.id, method, exc_info=error)
+            text = str(error) or type(error).__name__
+            problems.append(Problem(what=f"metric {metric.info.id} on {method}: {text}."))
             continue
         interval = Interval(mean=value, low=None, high=None, count=len(pairing.keys))
         summary[method] = {**summary[method], metric.info.id: interval}

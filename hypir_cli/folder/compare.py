@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hypir_cli.folder.names import fitting_name
 from hypir_cli.folder.scaling import resized
 from hypir_cli.folder.scan import COMPARE_MARK
 from hypir_cli.images import write_image
@@ -19,7 +20,7 @@ _WHITE = 255
 
 def compare_path(output_path: Path) -> Path:
     """Name of the side-by-side picture of a result."""
-    return output_path.with_name(f"{output_path.stem}{COMPARE_MARK}.jpg")
+    return output_path.with_name(fitting_name(output_path.stem, f"{COMPARE_MARK}.jpg"))
 
 
 def side_by_side(before: Pixels, after: Pixels) -> Pixels:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hypir_cli.errors import HypirError
+from hypir_cli.errors import HypirError, UnexpectedError
 from hypir_cli.folder.jobs import Job
 from hypir_cli.folder.report import Record, blank_record
 
@@ -62,7 +63,12 @@ class Log:
 
     def fail(self, job: Job, error: HypirError) -> None:
         """Record a failure, and tell."""
-        record = replace(blank_record(job, "failed"), reason=error.message, hint=error.hint)
+        record = replace(
+            blank_record(job, "failed"),
+            reason=job.in_words(error.message),
+            hint=error.hint,
+            traceback=_traceback_of(error),
+        )
         self.finish("failed", job, record)
 
     def _tell(
@@ -72,3 +78,11 @@ class Log:
         self._on_event(
             Event(kind=kind, job=job, finished=finished, total=self._total, record=record)
         )
+
+
+def _traceback_of(error: HypirError) -> str:
+    """Lines that tell a developer where an unforeseen error came from; an error that was foreseen says enough itself."""
+    cause = error.__cause__
+    if not isinstance(error, UnexpectedError) or cause is None:
+        return ""
+    return "".join(traceback.format_exception(cause))

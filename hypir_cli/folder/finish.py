@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hypir_cli.folder.compare import write_compare
+from hypir_cli.folder.names import is_there
 from hypir_cli.folder.scaling import resized
 from hypir_cli.images import ImageData, Metadata, write_image
 from hypir_cli.images.data import Pixels
@@ -75,7 +75,7 @@ def save_samples(
     """
     notes: list[str] = []
     for path, pixels in zip(paths, samples, strict=True):
-        if os.path.exists(path) and not output.overwrite:
+        if is_there(path) and not output.overwrite:
             continue
         written = write_image(
             path,

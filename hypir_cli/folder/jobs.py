@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.folder.names import fitting_name, same_letters
 from hypir_cli.folder.scan import Found, find_images
 from hypir_cli.images import ImageFormat, format_of_suffix, output_suffix
 
@@ -24,6 +25,28 @@ class Job:
     """Its place in the input tree, by which its prompt is found."""
     output_paths: tuple[Path, ...]
     """Files to write, one per sample."""
+    input_url: str = ""
+    """Where the input comes from, when `input_path` is a copy of it."""
+    output_urls: tuple[str, ...] = ()
+    """Where the results go, when `output_paths` are on the way to them."""
+
+    @property
+    def input_name(self) -> str:
+        """What people call the input."""
+        return self.input_url or str(self.input_path)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What people call the results."""
+        return self.output_urls or tuple(map(str, self.output_paths))
+
+    def in_words(self, text: str) -> str:
+        """A message with the names that people know in place of copies' paths."""
+        pairs = [(self.input_path, self.input_name)]
+        pairs += zip(self.output_paths, self.output_names, strict=True)
+        for path, name in pairs:
+            text = text.replace(str(path), name)
+        return text
 
 
 def scan_inputs(
@@ -51,9 +74,33 @@ def scan_inputs(
         InputError: An input does not exist, holds no image, or would be overwritten.
         ConfigError: The output is a file name where a folder is needed, or contradicts the format.
     """
+    found = find_images(inputs, exclude=Path(output)).images
+    return make_jobs(
+        found,
+        inputs,
+        output,
+        format=format,
+        suffix=suffix,
+        num_samples=num_samples,
+        lossless=lossless,
+        overwrite_inputs=overwrite_inputs,
+    )
+
+
+def make_jobs(
+    found: Sequence[Found],
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    format: Literal["same"] | ImageFormat = "same",
+    suffix: str = "",
+    num_samples: int = 1,
+    lossless: bool = False,
+    overwrite_inputs: bool = False,
+) -> list[Job]:
+    """Jobs for images that `find_images` found in the inputs; the rest as for `scan_inputs`."""
     output_path = Path(output)
-    found = find_images(inputs, exclude=output_path)
-    names = _Names(suffix=suffix, num_samples=num_samples)
+    names = Names(suffix=suffix, num_samples=num_samples)
     if _is_file_name(output, found, inputs):
         _check_format(output_path, format)
         target = names.claim(output_path.parent, output_path.stem, output_path.suffix, found[0])
@@ -66,7 +113,7 @@ def scan_inputs(
     return jobs
 
 
-class _Names:
+class Names:
     """Output names handed out so far."""
 
     def __init__(self, *, suffix: str, num_samples: int) -> None:
@@ -77,7 +124,10 @@ class _Names:
     def claim(self, folder: Path, stem: str, extension: str, item: Found) -> tuple[Path, ...]:
         """The first free name for one input: its own, then with the input's extension, then with a number."""
         for candidate in self._candidates(stem, item):
-            paths = tuple(folder / f"{name}{extension}" for name in self._samples(candidate))
+            paths = tuple(
+                folder / fitting_name(candidate, f"{ending}{extension}")
+                for ending in self._endings()
+            )
             keys = {_name_key(path) for path in paths}
             if not keys & self._taken:
                 self._taken |= keys
@@ -93,18 +143,18 @@ class _Names:
             yield f"{stem}-{number}"
             number += 1
 
-    def _samples(self, stem: str) -> list[str]:
-        stem += self._suffix
+    def _endings(self) -> list[str]:
+        """What each sample's name has after its stem."""
         if self._num_samples == 1:
-            return [stem]
-        return [f"{stem}-{number}" for number in range(1, self._num_samples + 1)]
+            return [self._suffix]
+        return [f"{self._suffix}-{number}" for number in range(1, self._num_samples + 1)]
 
 
 def _folder_jobs(
-    found: list[Found],
+    found: Sequence[Found],
     output: Path,
     format: Literal["same"] | ImageFormat,
-    names: _Names,
+    names: Names,
     *,
     lossless: bool,
 ) -> list[Job]:
@@ -128,7 +178,7 @@ def _job(item: Found, output_paths: tuple[Path, ...]) -> Job:
     return Job(input_path=item.path, relative_path=item.relative, output_paths=output_paths)
 
 
-def _is_file_name(output: str | Path, found: list[Found], inputs: Sequence[str | Path]) -> bool:
+def _is_file_name(output: str | Path, found: Sequence[Found], inputs: Sequence[str | Path]) -> bool:
     """Whether the output names one image file."""
     path = Path(output)
     if path.is_dir() or str(output).endswith(("/", os.sep)):
@@ -176,6 +226,6 @@ def _check_inputs_safe(jobs: list[Job]) -> None:
 
 
 def _name_key(path: Path) -> str:
-    """What makes two names the same file: on macOS and Windows, case does not count."""
-    text = os.path.abspath(path)
+    """What makes two names the same file: letters composed or not, and on macOS and Windows, case does not count."""
+    text = same_letters(os.path.abspath(path))
     return text.casefold() if sys.platform in ("darwin", "win32") else text

@@ -6,20 +6,24 @@ budget of pixels allows, so that memory stays bounded: large images are taken on
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from hypir_cli.errors import HypirError
+from hypir_cli.errors import as_hypir_error
 from hypir_cli.folder.events import Log
 from hypir_cli.folder.finish import Output, Source, save_samples
 from hypir_cli.folder.jobs import Job
 from hypir_cli.folder.report import blank_record
+from hypir_cli.folder.staging import Staging
 from hypir_cli.images import ImageData, image_size, read_image
 from hypir_cli.images.atomic import FolderGuard
 from hypir_cli.images.data import Pixels
+
+logger = logging.getLogger(__name__)
 
 PIXELS_IN_FLIGHT = 32_000_000
 """Output pixels of all images between the start of reading and the end of writing, unless a single one has more."""
@@ -33,10 +37,12 @@ class Restored:
     """One (H, W, C) uint8 or uint16 array per output path; C is 1 for a grey input."""
     details: Mapping[str, object] = field(default_factory=dict)
     """For the report: prompt, seeds, peak memory."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of this image, one sentence each."""
 
 
 RestoreOne = Callable[[ImageData, Job], Restored]
-"""Restores one image; raises `HypirError` where that fails for a reason of the image's own."""
+"""Restores one image; whatever it raises is that image's failure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +68,9 @@ class Pipeline:
         keep_pixels: bool,
         num_jobs: int,
         output_pixels: Callable[[int, int], int],
+        staging: Staging | None = None,
     ) -> None:
+        self._staging = staging or Staging()
         self._restore_one = restore_one
         self._log = log
         self._output = output
@@ -96,6 +104,8 @@ class Pipeline:
         while self._writing and self._writing[0][0].done():
             self._await_write()
         while waiting and len(reading) <= self._num_jobs:
+            if reading and not self._staging.is_here(waiting[0]):
+                return
             pixels = self._pixels_of(waiting[0])
             if self._in_flight and self._in_flight + pixels > PIXELS_IN_FLIGHT:
                 return
@@ -108,14 +118,17 @@ class Pipeline:
     def _pixels_of(self, job: Job) -> int:
         """Larger of input and output; 0 where the header cannot be read, which reading will report."""
         try:
+            self._staging.fetch(job)
             height, width = image_size(job.input_path)
-        except HypirError:
+            return max(height * width, self._output_pixels(height, width))
+        except Exception as error:
+            logger.debug("no size of %s", job.input_path, exc_info=error)
             return 0
-        return max(height * width, self._output_pixels(height, width))
 
     def _read(self, job: Job, seconds: dict[str, float]) -> list[ImageData]:
         """In a reading thread: the image, unless its result could not be written anyway."""
         start = time.perf_counter()
+        self._staging.fetch(job)
         for folder in {path.parent for path in job.output_paths}:
             self._guard.check(folder)
         image = read_image(job.input_path)
@@ -126,13 +139,16 @@ class Pipeline:
         """In the caller's thread: restore one image and hand it to the writers."""
         try:
             image = item.future.result().pop()
-            self._log.start(item.job)
+        except Exception as error:  # noqa: BLE001 - one image never stops the rest
+            self._give_up(item, error)
+            return
+        self._log.start(item.job)
+        try:
             start = time.perf_counter()
             restored = self._restore_one(image, item.job)
             item.seconds["compute"] = time.perf_counter() - start
-        except HypirError as error:
-            self._in_flight -= item.pixels
-            self._log.fail(item.job, error)
+        except Exception as error:  # noqa: BLE001 - one image never stops the rest
+            self._give_up(item, error)
             return
         source = Source.of(image, keep_pixels=self._keep_pixels)
         del image
@@ -141,6 +157,13 @@ class Pipeline:
         future = self._writers.submit(self._write, item.job, source, restored, item.seconds)
         self._writing.append((future, item.pixels))
 
+    def _give_up(self, item: _Reading, error: Exception) -> None:
+        """Record the failure of an image that has not reached the writers."""
+        logger.debug("%s failed", item.job.input_path, exc_info=error)
+        self._in_flight -= item.pixels
+        self._staging.release(item.job)
+        self._log.fail(item.job, as_hypir_error(error, subject=item.job.input_name))
+
     def _write(
         self, job: Job, source: Source, restored: Restored, seconds: dict[str, float]
     ) -> None:
@@ -148,17 +171,21 @@ class Pipeline:
         start = time.perf_counter()
         try:
             notes = save_samples(source, restored.samples, job.output_paths, output=self._output)
-        except HypirError as error:
-            self._log.fail(job, error)
+            self._staging.deliver(job)
+        except Exception as error:
+            logger.debug("%s could not be written", job.input_path, exc_info=error)
+            self._staging.release(job)
+            self._log.fail(job, as_hypir_error(error, subject=job.input_name))
             return
         record = replace(
             blank_record(job, "done"),
-            notes=(*source.notes, *notes),
+            notes=(*source.notes, *restored.notes, *notes),
             seconds={**seconds, "write": time.perf_counter() - start},
             input_size=source.size,
             output_size=(restored.samples[0].shape[0], restored.samples[0].shape[1]),
             details=restored.details,
         )
+        self._staging.release(job)
         self._log.finish("done", job, record)
 
     def _await_write(self) -> None:

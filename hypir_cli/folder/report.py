@@ -32,6 +32,8 @@ class Record:
     """Why it failed or was skipped."""
     hint: str = ""
     """What to do about it."""
+    traceback: str = ""
+    """Where an error that nobody foresaw came from."""
     notes: tuple[str, ...] = ()
     """What had to be decided or left out on the way."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -56,10 +58,15 @@ class FolderReport:
     """Whether the user stopped the run; images without a record were not begun."""
     settings: Mapping[str, object] = field(default_factory=dict)
     """Settings of the run."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Pictures passed over because their format is not read: count by suffix."""
+    counted: Mapping[Status, int] = field(default_factory=dict)
+    """Further images by how they ended, whose records are not here: of a manifest they stand in its shards' files."""
 
     def count(self, status: Status) -> int:
         """Number of images that ended so."""
-        return sum(record.status == status for record in self.records)
+        listed = sum(record.status == status for record in self.records)
+        return listed + self.counted.get(status, 0)
 
     @property
     def failed(self) -> tuple[Record, ...]:
@@ -74,6 +81,7 @@ class FolderReport:
             "shard": f"{self.shard.index + 1}/{self.shard.count}",
             "interrupted": self.interrupted,
             "summary": {name: self.count(name) for name in names},
+            "left_out": dict(self.left_out),
             "settings": dict(self.settings),
             "images": [dataclasses.asdict(record) for record in self.records],
         }
@@ -87,7 +95,8 @@ class FolderReport:
         """
         place = self.shard.report_path(path)
         with atomic_file(place) as file:
-            file.write(self.to_json().encode("utf-8", errors="surrogateescape"))
+            # Of names that are no UTF-8, JSON escapes keep the bytes.
+            file.write(self.to_json().encode("utf-8", errors="backslashreplace"))
         return place
 
 
@@ -98,5 +107,4 @@ def planned(jobs: Sequence[Job]) -> list[Record]:
 
 def blank_record(job: Job, status: Status) -> Record:
     """A record with paths alone."""
-    outputs = tuple(str(path) for path in job.output_paths)
-    return Record(input=str(job.input_path), outputs=outputs, status=status)
+    return Record(input=job.input_name, outputs=job.output_names, status=status)

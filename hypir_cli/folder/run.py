@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +12,12 @@ from hypir_cli.errors import ConfigError, HypirError
 from hypir_cli.folder.events import Listener, Log
 from hypir_cli.folder.finish import Output
 from hypir_cli.folder.jobs import Job
+from hypir_cli.folder.names import is_there
 from hypir_cli.folder.pipeline import Pipeline, RestoreOne
 from hypir_cli.folder.report import FolderReport, Record, planned
+from hypir_cli.folder.scan import Unreadable
 from hypir_cli.folder.shard import Shard
+from hypir_cli.folder.staging import Staging
 
 
 def run_folder(
@@ -31,6 +34,9 @@ def run_folder(
     dry_run: bool = False,
     settings: Mapping[str, object] | None = None,
     output_pixels: Callable[[int, int], int] = lambda height, width: height * width,
+    unreadable: Sequence[Unreadable] = (),
+    left_out: Mapping[str, int] | None = None,
+    staging: Staging | None = None,
     on_event: Listener = lambda event: None,
 ) -> FolderReport:
     """Restore every job of this shard; one that fails is recorded and the rest go on.
@@ -48,6 +54,9 @@ def run_folder(
         dry_run: Only say what would be done.
         settings: For the report.
         output_pixels: Pixels of all results of an image of (height, width), for bounding memory.
+        unreadable: Folders and files that could not be looked into; the first shard reports them as failures.
+        left_out: Pictures that were passed over, for the report.
+        staging: Brings inputs and takes results where a job's are not local.
         on_event: Called as things happen, from several threads but never at the same time.
 
     Raises:
@@ -58,14 +67,15 @@ def run_folder(
     shard = shard or Shard()
     mine = shard.take(jobs)
     todo = mine if existing == "overwrite" else [job for job in mine if not _is_done(job)]
-    if existing == "error" and any(
-        os.path.exists(path) for job in mine for path in job.output_paths
-    ):
+    if existing == "error" and any(is_there(path) for job in mine for path in job.output_paths):
         raise _existing_error(mine)
     log = Log(mine, on_event)
+    report = partial(_report, jobs=mine, shard=shard, settings=settings, left_out=left_out)
+    if shard.index == 0:
+        _fail_unreadable(unreadable, log)
     if dry_run:
         log.skip_all_but(todo)
-        return _report(log.records + planned(todo), mine, shard, settings, report_path)
+        return report(log.records + planned(todo), path=report_path)
     output = Output(
         quality=quality,
         keep_metadata=keep_metadata,
@@ -78,23 +88,30 @@ def run_folder(
         keep_pixels=compare,
         num_jobs=num_jobs,
         output_pixels=output_pixels,
+        staging=staging,
     )
     try:
         log.skip_all_but(todo)
         pipeline.run(todo)
     except BaseException:
         with contextlib.suppress(HypirError):
-            _report(log.records, mine, shard, settings, report_path, interrupted=True)
+            report(log.records, path=report_path, interrupted=True)
         raise
-    return _report(log.records, mine, shard, settings, report_path)
+    return report(log.records, path=report_path)
+
+
+def _fail_unreadable(unreadable: Sequence[Unreadable], log: Log) -> None:
+    """Report what could not be looked into like images that failed."""
+    for item in unreadable:
+        log.fail(Job(input_path=item.path, relative_path=item.path, output_paths=()), item.error())
 
 
 def _is_done(job: Job) -> bool:
-    return all(os.path.exists(path) for path in job.output_paths)
+    return all(is_there(path) for path in job.output_paths)
 
 
 def _existing_error(jobs: Sequence[Job]) -> ConfigError:
-    there = [path for job in jobs for path in job.output_paths if os.path.exists(path)]
+    there = [path for job in jobs for path in job.output_paths if is_there(path)]
     return ConfigError(
         f"{len(there)} result(s) are there already, the first is {there[0]}.",
         hint="use --existing skip to go on where a run ended, or --existing overwrite",
@@ -103,20 +120,22 @@ def _existing_error(jobs: Sequence[Job]) -> ConfigError:
 
 def _report(
     records: Sequence[Record],
+    *,
     jobs: Sequence[Job],
     shard: Shard,
     settings: Mapping[str, object] | None,
+    left_out: Mapping[str, int] | None,
     path: Path | None,
-    *,
     interrupted: bool = False,
 ) -> FolderReport:
     """The report in the order of the jobs, written where asked."""
-    order = {str(job.input_path): index for index, job in enumerate(jobs)}
+    order = {job.input_name: index for index, job in enumerate(jobs)}
     report = FolderReport(
-        records=tuple(sorted(records, key=lambda record: order[record.input])),
+        records=tuple(sorted(records, key=lambda record: order.get(record.input, len(order)))),
         shard=shard,
         interrupted=interrupted,
         settings=settings or {},
+        left_out=left_out or {},
     )
     if path is not None:
         report.write(path)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypir_cli.errors import InputError
+from hypir_cli.folder.names import existing_path, fitting_name
 
 
 def sidecar_path(image_path: Path, *, whole_name: bool = False) -> Path:
     """The text file of an image."""
-    if whole_name:
-        return image_path.with_name(f"{image_path.name}.txt")
-    return image_path.with_suffix(".txt")
+    stem = image_path.name if whole_name else image_path.stem
+    return image_path.with_name(fitting_name(stem, ".txt"))
 
 
 def sidecar_paths(image_path: Path) -> tuple[Path, Path]:
@@ -24,8 +24,24 @@ def sidecar_paths(image_path: Path) -> tuple[Path, Path]:
 
 
 def find_sidecar(image_path: Path) -> Path | None:
-    """The text file that is there for an image (or for its place in another tree); None without one."""
-    return next((path for path in sidecar_paths(image_path) if path.is_file()), None)
+    """The text file that is there for an image (or for its place in another tree); None without one.
+
+    Letters may be composed or not, and `.TXT` is as good as `.txt`.
+    """
+    for path in sidecar_paths(image_path):
+        for suffix in (".txt", ".TXT", ".Txt"):
+            found = _file_at(path.with_suffix(suffix))
+            if found is not None:
+                return found
+    return None
+
+
+def _file_at(path: Path) -> Path | None:
+    try:
+        found = existing_path(path)
+    except OSError:
+        return None
+    return found if found is not None and found.is_file() else None
 
 
 def read_sidecar(path: Path) -> str:

@@ -4,6 +4,7 @@ from hypir_cli.images.atomic import atomic_file
 from hypir_cli.images.data import ImageData, Metadata, quantize, to_float
 from hypir_cli.images.formats import (
     MAX_PIXELS,
+    PICTURE_SUFFIXES,
     READABLE_SUFFIXES,
     ImageFormat,
     format_of_suffix,
@@ -15,6 +16,7 @@ from hypir_cli.images.writing import write_image
 
 __all__ = [
     "MAX_PIXELS",
+    "PICTURE_SUFFIXES",
     "READABLE_SUFFIXES",
     "ImageData",
     "ImageFormat",

@@ -30,6 +30,13 @@ READABLE_SUFFIXES = frozenset(
 )
 """Lower-case suffixes that make a file in a folder count as an image."""
 
+_OTHER_PICTURES = """
+heic heif hif jxl exr hdr psd psb xcf kra tga pcx svg ico jxr wdp hdp jpf jpx j2c jpc sgi dds qoi djvu pict pct jng fits dcm
+dng cr2 cr3 crw nef nrw arw sr2 srf orf rw2 raf pef srw 3fr erf kdc dcr mrw mef iiq x3f rwl raw
+"""
+PICTURE_SUFFIXES = frozenset(f".{name}" for name in _OTHER_PICTURES.split())
+"""Lower-case suffixes of other files that hold pictures; in a folder those that are not read are counted and named."""
+
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hypir_cli.errors import InputError
 from hypir_cli.images import exif as exif_block
 from hypir_cli.images.data import ImageData, Metadata, Pixels
 
@@ -25,7 +26,16 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 def finished(
     pixels: Pixels, alpha: Pixels | None, metadata: Metadata, *, name: str, notes: list[str]
 ) -> ImageData:
-    """The image turned upright, with metadata that fits its pixels."""
+    """The image turned upright, with metadata that fits its pixels.
+
+    Raises:
+        InputError: There are no pixels, or they are not rows and columns of 1 or 3 channels.
+    """
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        raise InputError(
+            f"its samples have the shape {'x'.join(map(str, pixels.shape))}, which is no picture's.",
+            hint="open it in another program and save it anew",
+        )
     exif, orientation = upright_exif(metadata.exif, notes)
     turn = _TURNS.get(orientation)
     if turn is not None:

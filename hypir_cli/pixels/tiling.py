@@ -155,6 +155,12 @@ def reflect_indices(length: int, padded: int) -> Tensor:
     return torch.minimum(position, period - position)
 
 
+def mirrored_border(length: int) -> Tensor:
+    """Pixel indices that add one mirrored pixel before and after an axis, (length + 2,) int64."""
+    after = reflect_indices(length, length + 1)[-1:]
+    return torch.cat([length - 1 - after, torch.arange(length), after])
+
+
 def _starts(length: int, tile: int, count: int, *, step: int, reach: int) -> tuple[int, ...]:
     """Even starts, the inner ones on the grid of `step` unless that leaves a gap of more than `reach`."""
     if count == 1:

@@ -9,19 +9,24 @@ from pathlib import Path
 
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.config.schema import to_dict
-from hypir_cli.errors import InputError
+from hypir_cli.errors import HypirError
 from hypir_cli.folder import (
     Event,
     FolderReport,
     Job,
+    Record,
     Restored,
     Shard,
+    find_images,
+    make_jobs,
     run_folder,
-    scan_inputs,
 )
-from hypir_cli.images import ImageData
+from hypir_cli.folder.compare import compare_path, write_compare
+from hypir_cli.folder.names import is_there
+from hypir_cli.images import ImageData, read_image
 from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
-from hypir_cli.restore.engine import Engine, Outcome
+from hypir_cli.restore.engine import Engine
+from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
 
@@ -62,7 +67,9 @@ def restore_folder(
         HypirError: Nothing to restore, or a model cannot be loaded.
         ValueError: Prompts are to come from a captioning model, but there is no `load_describer`.
     """
-    jobs = scan_inputs(
+    found = find_images(inputs, exclude=Path(output))
+    jobs = make_jobs(
+        found.images,
         inputs,
         output,
         format=config.output.format,
@@ -79,31 +86,45 @@ def restore_folder(
         num_jobs=config.runtime.jobs,
         shard=shard,
         settings=to_dict(config),
-        output_pixels=lambda height, width: _pixels(config, height, width),
+        output_pixels=lambda height, width: result_pixels(config, height, width),
+        unreadable=found.unreadable,
+        left_out=found.left_out,
     )
     plan = run(_never, dry_run=True)
-    if dry_run or not plan.count("planned"):
-        return run(_never, dry_run=dry_run, report_path=config.output.report, on_event=on_event)
+    finish = partial(run, report_path=config.output.report, on_event=on_event)
+    if dry_run:
+        return finish(_never, dry_run=True)
+    if not plan.count("planned"):
+        return _compared(finish(_never), config, Path(output))
     describe = None
     if load_describer is not None and wants_model(config.prompt):
         describe = load_describer(config.prompt, config.runtime.device)
-    worker = _Worker(
-        config, jobs, describe=describe, on_tiles=on_tiles, load_engine=load_engine or _load_engine
+    worker = Worker(
+        config,
+        jobs,
+        describe=describe,
+        on_tiles=on_tiles,
+        load_engine=load_engine or load_new_engine,
     )
     on_ready(worker.engine)
-    report = run(worker.restore, report_path=config.output.report, on_event=on_event)
-    if config.output.compare == "html":
-        _write_page(report, Path(output))
-    return report
+    return _compared(finish(worker.restore), config, Path(output))
 
 
-class _Worker:
-    """Restores single images with a model that is loaded once."""
+class Worker:
+    """Restores single images with a model that is loaded once.
+
+    Args:
+        config: All settings.
+        jobs: Every image of the run; None when there are too many to look at beforehand.
+        describe: The captioning model, where prompts are to come from one.
+        on_tiles: Told (tiles done, tiles in all) of the image at work.
+        load_engine: Makes the engine from the settings and the prompts that are known.
+    """
 
     def __init__(
         self,
         config: RestoreConfig,
-        jobs: Sequence[Job],
+        jobs: Sequence[Job] | None,
         *,
         describe: Describe | None,
         on_tiles: Progress | None,
@@ -121,20 +142,28 @@ class _Worker:
         prompt = self._prompts.prompt(job.input_path, relative=Path(job.relative_path), image=image)
         reset_peak_memory(engine.model.backbone.device)
         outcome = engine.restore(image, prompt=prompt, on_progress=self._on_tiles)
-        return Restored(samples=outcome.samples, details=_details(engine, outcome, prompt))
+        return Restored(
+            samples=outcome.samples,
+            details=_details(engine, outcome, prompt),
+            notes=tuple(dict.fromkeys(outcome.notes)),
+        )
 
-    def _known_prompts(self, jobs: Sequence[Job]) -> list[str]:
-        """Every prompt the run can need; one that cannot be read fails with its own image later."""
+    def _known_prompts(self, jobs: Sequence[Job] | None) -> list[str] | None:
+        """Every prompt the run can need, None where that is not known; one that cannot be read fails with its image later."""
+        if jobs is None:
+            in_files = self._config.prompt.dir is not None or self._config.prompt.caption != "none"
+            return None if in_files else [self._config.prompt.text]
         known = [self._config.prompt.text]
         for job in jobs:
             try:
                 known.append(self._prompts.prompt(job.input_path, relative=Path(job.relative_path)))
-            except InputError as error:
+            except HypirError as error:
                 logger.debug("no prompt for %s: %s", job.input_path, error.message)
         return known
 
 
-def _load_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Engine:
+def load_new_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Engine:
+    """A new engine, the prompts encoded where they are known."""
     return Engine.load(config, prompts=prompts)
 
 
@@ -149,6 +178,7 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
         "prompt": prompt,
         "seeds": outcome.seeds,
         "texture": outcome.texture,
+        "textures_reached": outcome.textures_reached,
         "detail_gains": outcome.detail_gains,
         "device": str(backbone.device),
         "dtype": dtype_name(backbone.dtype),
@@ -164,13 +194,36 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
     }
 
 
-def _pixels(config: RestoreConfig, height: int, width: int) -> int:
+def result_pixels(config: RestoreConfig, height: int, width: int) -> int:
     """Output pixels of all samples of an image."""
     out_height, out_width = config.size.output_size(height, width)
     return out_height * out_width * config.control.samples
 
 
-def _write_page(report: FolderReport, output: Path) -> None:
+def _compared(report: FolderReport, config: RestoreConfig, output: Path) -> FolderReport:
+    """The report, once the comparisons that were asked for are made, those with results of earlier runs among them."""
+    shown = [record for record in report.records if record.status in ("done", "skipped")]
+    if config.output.compare == "side":
+        _write_missing_pictures(shown)
+    if config.output.compare == "html" and shown:
+        _write_page(shown, output if output.is_dir() else output.parent)
+    return report
+
+
+def _write_missing_pictures(records: Sequence[Record]) -> None:
+    """Side-by-side pictures that an earlier run did not make."""
+    for record in records:
+        for after in map(Path, record.outputs):
+            if is_there(compare_path(after)):
+                continue
+            try:
+                before, result = read_image(record.input), read_image(after)
+                write_compare(after, before=before.pixels, after=result.pixels)
+            except HypirError as error:
+                logger.warning("no comparison of %s: %s", record.input, error.message)
+
+
+def _write_page(records: Sequence[Record], folder: Path) -> None:
     """A page with sliders beside the results."""
     from hypir_cli.folder.pages import ComparisonRow, write_comparison_page
 
@@ -180,9 +233,7 @@ def _write_page(report: FolderReport, output: Path) -> None:
             before=Path(record.input),
             after=tuple(Path(path) for path in record.outputs),
         )
-        for record in report.records
-        if record.status in ("done", "skipped")
+        for record in records
     ]
-    if rows:
-        folder = output if output.is_dir() else output.parent
-        write_comparison_page(folder / "compare.html", rows)
+    for name, reason in write_comparison_page(folder / "compare.html", rows):
+        logger.warning("%s is not on the page: %s", name, reason)

@@ -181,7 +181,6 @@ class Restorer:
 
 
 def native_limits(backbone: Backbone, *, overlap: int = 64, batch: int = 1) -> TileLimits:
-    """Limits around the backbone's native tile, for when memory is no concern."""
-    return TileLimits(
-        largest=int(backbone.traits.native_tile * LARGEST_SHARE), overlap=overlap, batch=batch
-    )
+    """Limits around the backbone's native tile, for when memory is no concern; small tiles overlap by a quarter at most."""
+    largest = int(backbone.traits.native_tile * LARGEST_SHARE)
+    return TileLimits(largest=largest, overlap=min(overlap, largest // 4), batch=batch)

@@ -12,6 +12,7 @@ import torch
 
 from hypir_cli.config.train import RunConfig, resolved_yaml
 from hypir_cli.errors import CheckpointError, HypirError, InputError
+from hypir_cli.train.balance import Balance
 from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.interrupts import stop_requests
 from hypir_cli.train.monitor import Monitor
@@ -105,6 +106,7 @@ class _Loop:
         self._scores: dict[str, float] = {}
         self._window = Window(config, runtime=runtime)
         self._monitor: Monitor | None = None
+        self._balance = Balance()
 
     def tell(self, message: str) -> None:
         if self._runtime.is_main:
@@ -180,6 +182,8 @@ class _Loop:
         outcome = update(self._stage, self._optimizers, feed, state, config=config, runtime=runtime)
         number = outcome.state.step
         self._check_skipped(outcome.state, skipped_before=state.skipped)
+        if warning := self._balance.add(outcome.scalars):
+            self.tell(warning)
         rates = config.schedule.rates(state.step)
         scalars = self._window.add(
             outcome.scalars, rates=rates, state=outcome.state, waited=feed.waited - waited

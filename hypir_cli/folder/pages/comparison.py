@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypir_cli.errors import InputError
+from hypir_cli.folder.names import shown_name
 from hypir_cli.folder.pages.page import browser_html, write_page
 from hypir_cli.folder.pages.pictures import Pictures
 
@@ -28,7 +30,7 @@ def write_comparison_page(
     *,
     title: str = "Before and after",
     refer: Callable[[Path], str] | None = None,
-) -> None:
+) -> list[tuple[str, str]]:
     """Write a page with a before/after slider for every row.
 
     Pictures are shown from where they are, by relative paths, so page and folders must be moved together; formats that
@@ -40,21 +42,31 @@ def write_comparison_page(
         title: Heading of the page.
         refer: Address of a picture as the page calls it; None refers to the files as described.
 
+    Returns:
+        Rows that are not on the page because a picture cannot be read: their names, and why.
+
     Raises:
         ValueError: No rows.
-        InputError: A picture cannot be read or the page not written.
+        InputError: The page cannot be written.
     """
     if not rows:
         raise ValueError("a comparison page needs at least one row")
     refer = refer or Pictures(path, "beside").refer
+    images, problems = [], []
+    for row in rows:
+        try:
+            images.append(_image(row, refer))
+        except InputError as error:
+            problems.append((row.name, error.message))
     write_page(
         path,
         title=title,
-        lead=f'<p class="soft">{len(rows)} image{"s" if len(rows) > 1 else ""}</p>',
+        lead=f'<p class="soft">{len(images)} image{"" if len(images) == 1 else "s"}</p>',
         body=browser_html(),
-        data={"columns": [], "images": [_image(row, refer) for row in rows]},
+        data={"columns": [], "images": images},
         scripts=("view.js", "browser.js"),
     )
+    return problems
 
 
 def _image(row: ComparisonRow, refer: Callable[[Path], str]) -> dict[str, object]:
@@ -66,4 +78,4 @@ def _image(row: ComparisonRow, refer: Callable[[Path], str]) -> dict[str, object
         {"label": label, "src": refer(after)}
         for label, after in zip(labels, row.after, strict=True)
     ]
-    return {"name": row.name, "versions": versions}
+    return {"name": shown_name(row.name), "versions": versions}

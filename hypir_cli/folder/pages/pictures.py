@@ -69,12 +69,15 @@ def files_folder(page: Path) -> Path:
 
 
 def relative_address(path: Path, page: Path) -> str:
-    """Path of a file as a page refers to it; absolute where no relative one exists."""
+    """Path of a file as a page refers to it; absolute where no relative one exists.
+
+    Links are not followed, so that a folder can be moved together with its page. Bytes that are no UTF-8 are kept.
+    """
     try:
-        relative = os.path.relpath(path.resolve(), page.resolve().parent)
+        relative = os.path.relpath(os.path.abspath(path), os.path.dirname(os.path.abspath(page)))
     except ValueError:  # On Windows: another drive.
-        return path.resolve().as_uri()
-    return quote(Path(relative).as_posix())
+        return Path(os.path.abspath(path)).as_uri()
+    return quote(os.fsencode(Path(relative).as_posix()))
 
 
 def chosen_placement(
