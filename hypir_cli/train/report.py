@@ -36,12 +36,20 @@ def _ignore_message(message: str) -> None:
     del message
 
 
+def _ignore_numbers(step: int, numbers: Mapping[str, float]) -> None:
+    del step, numbers
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observer:
     """Who is told how a run goes; only the main process tells."""
 
     on_step: Callable[[StepReport], None] = _ignore_report
     """Called after every update."""
+    on_log: Callable[[int, Mapping[str, float]], None] = _ignore_numbers
+    """Called with the update's number and the means since the line before, every `logging.every` updates."""
+    on_scores: Callable[[int, Mapping[str, float]], None] = _ignore_numbers
+    """Called with the update's number and validation's scores: `val/*`, and before the first update `lq/*` too."""
     on_message: Callable[[str], None] = _ignore_message
     """Called with a line about something out of the ordinary, or done."""
 
