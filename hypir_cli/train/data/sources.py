@@ -10,7 +10,7 @@ import glob
 import json
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,18 @@ def find_items(sources: Sequence[str]) -> list[list[Item]]:
     return groups
 
 
+def check_sources(sources: Sequence[str]) -> None:
+    """Look whether every source is there and of a known kind; nothing is listed.
+
+    Raises:
+        InputError: A source is missing.
+        ConfigError: A source is of an unknown kind.
+    """
+    for path in (path for source in sources for path in _expand(source)):
+        if not path.is_dir():
+            _reader(path)
+
+
 def read_prompt(item: Item, *, default: str) -> str:
     """The item's own prompt, or `default` if it has none.
 
@@ -108,14 +120,16 @@ def _expand(source: str) -> list[Path]:
 
 
 def _scan(path: Path) -> list[Item]:
-    if path.is_dir():
-        return _scan_folder(path)
+    return _scan_folder(path) if path.is_dir() else _reader(path)(path)
+
+
+def _reader(path: Path) -> Callable[[Path], list[Item]]:
     readers = {".parquet": _scan_table, ".jsonl": _scan_table, ".tar": _scan_shard}
     if path.suffix.lower() not in readers:
         raise ConfigError(
             f"data.sources: {path} is neither a folder nor one of {', '.join(readers)}.",
         )
-    return readers[path.suffix.lower()](path)
+    return readers[path.suffix.lower()]
 
 
 def _scan_folder(folder: Path) -> list[Item]:
