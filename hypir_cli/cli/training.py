@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +20,10 @@ from rich.progress import (
 )
 
 from hypir_cli.cli import console
+from hypir_cli.cli.messages import quiet_followers
 from hypir_cli.config import schema
 from hypir_cli.config.families import BUILT_IN
+from hypir_cli.config.launcher import process_number
 from hypir_cli.config.train import Command, RunConfig, template_yaml, train_config
 
 if TYPE_CHECKING:
@@ -123,6 +126,7 @@ class TrainingProgress:
     def __enter__(self) -> TrainingProgress:
         # Broken files are reported through the observer, once.
         logging.getLogger("hypir_cli.train.data.dataset").setLevel(logging.ERROR)
+        quiet_followers(process_number(os.environ))
         return self
 
     def __exit__(
