@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from hypir_cli.cli import console
-from hypir_cli.cli.options import build, given, option
+from hypir_cli.cli.options import build, from_settings
 from hypir_cli.config.places import local_text
 from hypir_cli.config.scale import PlanConfig
 
 
-def _option(dotted: str, *flags: str) -> Any:
-    return option(PlanConfig, dotted, *flags, panel="")
-
-
+@from_settings(PlanConfig)
 def plan(
     paths: Annotated[
         list[str],
@@ -25,24 +23,16 @@ def plan(
             show_default=False,
         ),
     ],
+    flags: Mapping[str, Any],
     manifest: Annotated[
         str,
         typer.Option(
             "--manifest", metavar="FILE.parquet", help="Manifest to write, a path or a URL."
         ),
     ] = "manifest.parquet",
-    shards_of: Annotated[int | None, _option("shards_of", "--shards-of")] = None,
-    format: Annotated[
-        Literal["same", "png", "jpg", "webp", "tiff", "avif"] | None,
-        _option("format", "--format"),
-    ] = None,
-    suffix: Annotated[str | None, _option("suffix", "--suffix")] = None,
-    samples: Annotated[int | None, _option("samples", "--samples")] = None,
 ) -> None:
     """List images once for many machines: INPUT... OUTPUT."""
-    names = ("shards_of", "format", "suffix", "samples")
-    values = locals()
-    config = build(PlanConfig, given({name: values[name] for name in names}))
+    config = build(PlanConfig, flags)
     if len(paths) < 2:
         raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
     from hypir_cli.folder.listing import output_folder, plan_rows

@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hypir_cli.config.flags import flag
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig:
     """Who restores the shards of a manifest."""
 
-    engine: Literal["local", "ray"] = "local"
+    engine: Literal["local", "ray"] = flag("local", "--engine")
     """This process (local), or actors of a Ray cluster (ray)."""
-    ray_address: str | None = None
+    ray_address: str | None = flag(None, "--ray-address", metavar="ADDRESS")
     """Address of the Ray cluster, e.g. auto or ray://head:10001; unset starts one on this machine."""
-    actors: int = 1
+    actors: int = flag(1, "--actors")
     """Actors that each hold one loaded model."""
-    gpus_per_actor: float = 0.0
+    gpus_per_actor: float = flag(0.0, "--gpus-per-actor")
     """GPUs of each actor; 0 computes on CPUs."""
-    cpus_per_actor: float | None = None
+    cpus_per_actor: float | None = flag(None, "--cpus-per-actor")
     """CPUs of each actor; unset is 1 beside a GPU, else this machine's share, or 1 on a cluster of others."""
 
     def __post_init__(self) -> None:
@@ -36,13 +38,13 @@ class ClusterConfig:
 class PlanConfig:
     """How `hypir plan` names results and cuts the list."""
 
-    shards_of: int = 1000
+    shards_of: int = flag(1000, "--shards-of")
     """Images per shard: what one worker takes at a time, and what is redone at most after a kill."""
-    format: Literal["same", "png", "jpg", "webp", "tiff", "avif"] = "same"
+    format: Literal["same", "png", "jpg", "webp", "tiff", "avif"] = flag("same", "--format")
     """File format of the results."""
-    suffix: str = ""
+    suffix: str = flag("", "--suffix")
     """Text added to each result's name before its extension."""
-    samples: int = 1
+    samples: int = flag(1, "--samples")
     """Restorations per image, saved as NAME-1, NAME-2..."""
 
     def __post_init__(self) -> None:

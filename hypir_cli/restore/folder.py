@@ -25,7 +25,8 @@ from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
 from hypir_cli.images import ImageData, read_image
 from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
-from hypir_cli.restore.engine import Engine, Outcome
+from hypir_cli.restore.engine import Engine
+from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
 
@@ -141,7 +142,11 @@ class Worker:
         prompt = self._prompts.prompt(job.input_path, relative=Path(job.relative_path), image=image)
         reset_peak_memory(engine.model.backbone.device)
         outcome = engine.restore(image, prompt=prompt, on_progress=self._on_tiles)
-        return Restored(samples=outcome.samples, details=_details(engine, outcome, prompt))
+        return Restored(
+            samples=outcome.samples,
+            details=_details(engine, outcome, prompt),
+            notes=tuple(dict.fromkeys(outcome.notes)),
+        )
 
     def _known_prompts(self, jobs: Sequence[Job] | None) -> list[str] | None:
         """Every prompt the run can need, None where that is not known; one that cannot be read fails with its image later."""
@@ -173,6 +178,7 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
         "prompt": prompt,
         "seeds": outcome.seeds,
         "texture": outcome.texture,
+        "textures_reached": outcome.textures_reached,
         "detail_gains": outcome.detail_gains,
         "device": str(backbone.device),
         "dtype": dtype_name(backbone.dtype),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hypir_cli.config.restore import ModelConfig, RestoreConfig, RuntimeConfig
-from hypir_cli.restore.engine import Engine, check_controls
+from hypir_cli.restore.engine import Engine
 
 
 class EngineCache:
@@ -30,6 +30,5 @@ class EngineCache:
             self._engine = None  # the old one's memory first
             self._engine, self._key = Engine.load(config), key
         else:
-            check_controls(self._engine.model, config.control)
             self._engine = Engine(self._engine.model, config=config)
         return self._engine
