@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
+from s3fs import S3FileSystem
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 Fault = Callable[[str, str, int], "int | float | None"]
@@ -117,6 +118,7 @@ class ObjectStore:
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
     """A server that is closed at the end."""
+    S3FileSystem.clear_instance_cache()  # they remember the address of an earlier test's server
     store = ObjectStore()
     try:
         yield store
