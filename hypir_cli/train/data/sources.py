@@ -131,7 +131,10 @@ def _scan(path: Path | str) -> list[Item]:
 def _scan_url(url: str) -> list[Item]:
     """The items of a folder, pattern, table or shard in a store."""
     files = urls.files_below(url)
-    tables = [place for place in files if PurePosixPath(place).suffix.lower() in _REMOTE]
+    named = set("*?[") & set(url) or files == [
+        url
+    ]  # a folder's own tables are not sources, as on the disk
+    tables = [place for place in files if PurePosixPath(place).suffix.lower() in _REMOTE and named]
     items = [
         item for place in tables for item in _REMOTE[PurePosixPath(place).suffix.lower()](place)
     ]
