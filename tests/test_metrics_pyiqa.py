@@ -18,6 +18,7 @@ from hypir_cli.config.evaluate import MeasureConfig
 from hypir_cli.errors import HypirError
 from hypir_cli.evaluate import bridge
 from hypir_cli.evaluate.registry import find_metric, load_metric
+from hypir_cli.models import reach
 from hypir_cli.models.perceptual import vgg
 from hypir_cli.models.perceptual.distances import FeatureDistance
 from hypir_cli.pixels.metrics import niqe as own_niqe
@@ -166,7 +167,7 @@ def test_a_server_that_never_answers_counts_as_no_network_after_the_timeout(monk
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         start = time.monotonic()
-        assert bridge.is_offline(0.3)
+        assert reach.is_offline(0.3)
         assert time.monotonic() - start < 5
 
 
@@ -174,7 +175,7 @@ def test_the_network_is_as_it_was_afterwards(offline):
     from huggingface_hub import constants
 
     before = (socket.getdefaulttimeout(), constants.HF_HUB_OFFLINE)
-    with bridge.limited_network(3.0):
+    with reach.limited_network(3.0):
         assert socket.getdefaulttimeout() == 3.0
         assert constants.HF_HUB_OFFLINE
     assert (socket.getdefaulttimeout(), constants.HF_HUB_OFFLINE) == before

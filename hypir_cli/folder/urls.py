@@ -110,6 +110,18 @@ def read_range(url: str, *, offset: int, size: int | None) -> bytes:
     return bytes(_told(url, "read", lambda: file_system.cat_file(path, start=offset, end=end)))
 
 
+def check_place(url: str) -> None:
+    """Look whether a file or folder is there; of a pattern, whether its store is known at all.
+
+    Raises:
+        ConfigError: The package for this kind of URL is missing.
+        InputError: There is no such place, or the store does not answer.
+    """
+    file_system, path = filesystem(url)
+    if not set("*?[") & set(path):
+        _told(url, "look at", lambda: file_system.info(path))
+
+
 def files_below(url: str) -> list[str]:
     """URLs of all files of a folder at any depth, or that a pattern matches, or the file itself; sorted.
 

@@ -11,7 +11,7 @@ from hypir_cli.images.formats import (
     is_lossless,
     output_suffix,
 )
-from hypir_cli.images.reading import image_size, read_image
+from hypir_cli.images.reading import Reading, image_size, read_image
 from hypir_cli.images.writing import write_image
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ImageData",
     "ImageFormat",
     "Metadata",
+    "Reading",
     "atomic_file",
     "format_of_suffix",
     "image_size",

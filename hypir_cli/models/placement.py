@@ -89,7 +89,7 @@ def quantize(denoiser: nn.Module, kind: Quantize, *, device: torch.device | str 
     """
     if kind == "none":
         return
-    package = _require_package(kind)
+    package = require_package(kind)
     layers = quantizable_layers(denoiser)
     if not layers:
         raise BackboneError(
@@ -190,7 +190,12 @@ def _move(modules: Sequence[nn.Module], device: torch.device) -> None:
         ) from error
 
 
-def _require_package(kind: Quantize) -> Any:
+def require_package(kind: Quantize) -> Any:
+    """The package that converts to a number format.
+
+    Raises:
+        BackboneError: It is not installed.
+    """
     package = _PACKAGES[kind]
     try:
         return importlib.import_module(package)

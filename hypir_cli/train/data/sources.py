@@ -11,7 +11,7 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -85,6 +85,20 @@ def find_items(sources: Sequence[str]) -> list[list[Item]]:
     return groups
 
 
+def check_sources(sources: Sequence[str]) -> None:
+    """Look whether every source is there and of a known kind; nothing is listed.
+
+    Raises:
+        InputError: A source is missing.
+        ConfigError: A source is of an unknown kind.
+    """
+    for path in (path for source in sources for path in _expand(source)):
+        if isinstance(path, str):
+            urls.check_place(path)
+        elif not path.is_dir():
+            _reader(path)
+
+
 def read_prompt(item: Item, *, default: str) -> str:
     """The item's own prompt, or `default` if it has none.
 
@@ -118,26 +132,26 @@ def _expand(source: str) -> list[Path | str]:
 def _scan(path: Path | str) -> list[Item]:
     if isinstance(path, str):
         return _scan_url(path)
-    if path.is_dir():
-        return _scan_folder(path)
+    return _scan_folder(path) if path.is_dir() else _reader(path)(path)
+
+
+def _reader(path: Path) -> Callable[[Path], list[Item]]:
     readers = {".parquet": _scan_table, ".jsonl": _scan_table, ".tar": _scan_shard}
     if path.suffix.lower() not in readers:
         raise ConfigError(
             f"data.sources: {path} is neither a folder nor one of {', '.join(readers)}.",
         )
-    return readers[path.suffix.lower()](path)
+    return readers[path.suffix.lower()]
 
 
 def _scan_url(url: str) -> list[Item]:
     """The items of a folder, pattern, table or shard in a store."""
     files = urls.files_below(url)
-    named = set("*?[") & set(url) or files == [
-        url
-    ]  # a folder's own tables are not sources, as on the disk
-    tables = [place for place in files if PurePosixPath(place).suffix.lower() in _REMOTE and named]
-    items = [
-        item for place in tables for item in _REMOTE[PurePosixPath(place).suffix.lower()](place)
-    ]
+    named = bool(set("*?[") & set(url)) or files == [url]
+    items: list[Item] = []
+    for place in files if named else ():  # a folder's own tables are not sources, as on the disk
+        reader = _REMOTE.get(PurePosixPath(place).suffix.lower())
+        items += reader(place) if reader else []
     texts = {place for place in files if place.endswith(".txt")}
     for place in files:
         path = PurePosixPath(place)
