@@ -43,6 +43,9 @@ class ModelConfig:
     """Restoration LoRA: a file, or `owner/repository:file` on the hub; unset takes the backbone's own."""
     lora_scale: float = flag(1.0, "--lora-scale")
     """Strength of the LoRA; 1 is as trained, 0 is off."""
+    lora_fidelity: str | None = flag(None, "--lora-fidelity", metavar="PATH_OR_HUB_FILE")
+    """Second LoRA, nearer to the input, that control.fidelity mixes in; a file or `owner/repository:file`. Takes the memory of a second
+    model."""
     merge_lora: bool = flag(True, "--merge-lora/--keep-lora-apart")
     """Add the LoRA into the base weights at load, which makes every call faster."""
     encoder: Path | None = flag(None, "--encoder")
@@ -75,8 +78,15 @@ class ControlConfig:
     texture_gain: float = flag(8.0, "--texture-gain")
     """Most by which fine detail that is neither edge nor noise is amplified (or all of it softened) after the model, so that the
     result reaches the texture; 1 leaves it to the model."""
+    strength: float = flag(1.0, "--strength")
+    """How much of the result is taken, 1 (all) to 0 (the enlarged input), in even steps."""
+    fidelity: float = flag(0.0, "--fidelity")
+    """Share of a second restoration, nearer to the input, that is mixed into the result, 0 to 1; it takes a second pass, from
+    model.lora_fidelity or with a quarter of the coefficient timestep."""
     generativity: float = flag(0.0, "--generativity")
     """Share of noise mixed into the latent, 0 (faithful) to 1 (invents)."""
+    generativity_where: Literal["everywhere", "detail"] = flag("everywhere", "--generativity-where")
+    """Where the noise goes: everywhere alike, or by the local gradient, so that flat areas get little."""
     seed: int = flag(231, "--seed")
     """Seed of all noise; sample k of an image uses seed + k."""
     samples: int = flag(1, "--samples")
@@ -89,8 +99,9 @@ class ControlConfig:
     """Fidelity dial, 0 to 999: timestep of the clean-latent formula; smaller keeps more of the input."""
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.generativity <= 1.0:
-            raise ValueError(f"control.generativity must be in 0..1, got {self.generativity}")
+        for name in ("strength", "fidelity", "generativity"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"control.{name} must be in 0..1, got {getattr(self, name)}")
         if isinstance(self.texture, float) and not 0.0 < self.texture < math.inf:
             raise ValueError(f"control.texture must be above 0, got {self.texture}")
         if not 1.0 <= self.texture_gain < math.inf:

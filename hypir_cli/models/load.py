@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -44,6 +44,8 @@ class LoadedModel:
     """Name of the weights that decide about controls, for messages."""
     predictor: TexturePredictor | None = None
     """Predicts texture from the input; None where the checkpoint has no such part."""
+    nearer: LoadedModel | None = None
+    """The same backbone with a second LoRA, nearer to the input; it uses the first one's prompts."""
 
 
 def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
@@ -53,6 +55,16 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
         HypirError: Something cannot be found, read, or does not fit.
     """
     _require_possible(runtime)
+    model = _load_one(config, runtime)
+    if config.lora_fidelity is None:
+        return model
+    second = replace(config, lora=config.lora_fidelity, lora_fidelity=None)
+    nearer = _load_one(second, runtime)
+    nearer.backbone.release_text_encoders()
+    return replace(model, nearer=nearer)
+
+
+def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     family = find_family(config.backbone)
     merged = _merged_into_base(config)
     path = None if merged else find_lora(config.lora, name=family.name, preset=family.preset)
@@ -130,10 +142,13 @@ def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
     if device.type == "cuda":
         # Some quantised and compiled kernels run on the current GPU, whichever holds their tensors.
         torch.cuda.set_device(device)
-    quantize(model.backbone.denoiser, runtime.quantize, device=device)
-    place(model.backbone, device=device, offload=runtime.offload)
-    if runtime.compile:
-        compile_networks(model.backbone)
+    for part in (model, model.nearer):
+        if part is None:
+            continue
+        quantize(part.backbone.denoiser, runtime.quantize, device=device)
+        place(part.backbone, device=device, offload=runtime.offload)
+        if runtime.compile:
+            compile_networks(part.backbone)
 
 
 def _require_possible(runtime: RuntimeConfig) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -17,49 +17,20 @@ from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.device import dtype_name, is_out_of_memory
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, settle
 from hypir_cli.models.prompt_cache import PromptCache
-from hypir_cli.pixels.detail import match_texture
-from hypir_cli.pixels.texture import TexturePredictor
+from hypir_cli.restore.blend import enlarged, mixed
 from hypir_cli.restore.canvas import Source
 from hypir_cli.restore.limits import choose_limits
+from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.parity import ParityTiles, restore_parity
 from hypir_cli.restore.restorer import Progress, Restorer, TileLimits
+from hypir_cli.restore.richness import meet_texture, predict_texture
 from hypir_cli.restore.tile_pass import Request
 from hypir_cli.restore.times import StageTimes
 
 logger = logging.getLogger(__name__)
 
-PROBE_SIDE = 384
-"""Side in pixels of the windows from which automatic texture is predicted."""
-PROBE_COUNT = 3
-"""Such windows along each axis, at most."""
-AUTO_GAIN = 0.5
-"""Fine detail is amplified by at most 1 and this times the root of the enlargement to reach a predicted texture: what is enlarged
-lacks more of it, and loses less by it (`benchmarks/peers.py`)."""
-AUTO_SHARE = 0.5
-"""Of a predicted texture that is aimed at: predictions are often off by a factor of 2, and detail that is there needs no more."""
-
-TEXTURE_TOLERANCE = 0.1
-"""A result whose texture is further from what was asked, by this share of it, gets a note."""
-
-
-@dataclass
-class Outcome:
-    """One image, restored."""
-
-    samples: list[Pixels]
-    """One result per seed, (H, W, C) in the input's depth."""
-    seeds: list[int]
-    """Seed of each sample."""
-    texture: float | None
-    """Texture richness asked for, by the user or by prediction; None when it was left to the model."""
-    detail_gains: list[float] = field(default_factory=list)
-    """Factor on each sample's fine detail after the model, 1 where nothing was asked."""
-    textures_reached: list[float] = field(default_factory=list)
-    """Texture richness of each sample; empty where none was asked."""
-    notes: list[str] = field(default_factory=list)
-    """What was asked and not reached, one sentence each."""
-    times: StageTimes = field(default_factory=StageTimes)
-    """Seconds by stage."""
+FIDELITY_SHARE = 0.25
+"""Of the coefficient timestep: that of the restoration nearer to the input which `fidelity` mixes in, where there is no LoRA for it."""
 
 
 class Engine:
@@ -82,6 +53,9 @@ class Engine:
         self.config = config
         limits = choose_limits(model.backbone, config.tiles)
         self._restorer = Restorer(model.backbone, limits=limits)
+        self._nearer_restorer = self._restorer
+        if model.nearer is not None:
+            self._nearer_restorer = Restorer(model.nearer.backbone, limits=limits)
         self._prompts = prompts or PromptCache(model.backbone)
 
     @property
@@ -123,6 +97,11 @@ class Engine:
                 f"{self.model.weights} was trained without generativity; the noise is mixed in, but "
                 "the model is not told."
             )
+        control = self.config.control
+        if control.fidelity == 0 and self.model.nearer is not None:
+            notes.append("--lora-fidelity changes nothing without --fidelity.")
+        if control.generativity == 0 and control.generativity_where != "everywhere":
+            notes.append("--generativity-where changes nothing without --generativity.")
         if self.config.control.texture not in (None, "auto") and not self.model.texture:
             notes.append(
                 f"{self.model.weights} was trained without texture conditioning; the result is "
@@ -145,20 +124,61 @@ class Engine:
         """
         control = self.config.control
         size = self.config.size.output_size(image.height, image.width)
-        texture = self._texture(image, size)
-        times = StageTimes(device=self.model.backbone.device)
-        outcome = Outcome(samples=[], seeds=[], texture=texture, times=times)
+        source = Source(image.pixels, out_size=size)
+        outcome = Outcome(
+            samples=[],
+            seeds=[],
+            texture=self._texture(image, size),
+            enlarged=partial(enlarged, source, bits=image.bit_depth),
+            times=StageTimes(device=self.model.backbone.device),
+        )
         for sample in range(control.samples):
-            request = self._request(prompt, seed=control.seed + sample, texture=texture)
-            pixels = self._once(image, size, request, outcome.times, on_progress)
+            seed = control.seed + sample
+            pixels = self._faithful(image, size, prompt, seed, outcome, on_progress)
             with outcome.times.measure("other"):
-                self._match_texture(pixels, image, outcome)
-            outcome.samples.append(pixels)
-            outcome.seeds.append(request.seed)
+                meet_texture(
+                    pixels,
+                    outcome,
+                    control=control,
+                    scale=size[0] / image.height,
+                    parity=self.config.tiles.parity,
+                )
+                outcome.full.append(pixels)
+                outcome.samples.append(outcome.blend(control.strength, sample=sample))
+            outcome.seeds.append(seed)
         return outcome
+
+    def _faithful(
+        self,
+        image: ImageData,
+        size: tuple[int, int],
+        prompt: str,
+        seed: int,
+        outcome: Outcome,
+        on_progress: Progress | None,
+    ) -> Pixels:
+        """The model's result, mixed as `fidelity` says with one that is nearer to the input."""
+        request = self._request(prompt, seed=seed, texture=outcome.texture)
+        share = self.config.control.fidelity
+        near_request, times = self._nearer(request), outcome.times
+        if share == 1.0:
+            return self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
+        pixels = self._once(self._restorer, image, size, request, times, on_progress)
+        if share == 0.0:
+            return pixels
+        near = self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
+        return mixed(pixels, near, share)
+
+    def _nearer(self, request: Request) -> Request:
+        """What the restoration nearer to the input is asked for."""
+        if self.model.nearer is None:
+            return replace(request, coeff_timestep=round(FIDELITY_SHARE * request.coeff_timestep))
+        traits = self.model.nearer.backbone.traits
+        return replace(request, timestep=traits.timestep, coeff_timestep=traits.coeff_timestep)
 
     def _once(
         self,
+        restorer: Restorer,
         image: ImageData,
         size: tuple[int, int],
         request: Request,
@@ -166,41 +186,19 @@ class Engine:
         on_progress: Progress | None,
     ) -> Pixels:
         if self.config.tiles.parity:
-            return self._parity(image, size, request)
-        return self._restorer.restore(
+            return self._parity(restorer.backbone, image, size, request)
+        return restorer.restore(
             image.pixels, request=request, out_size=size, times=times, on_progress=on_progress
         )
 
-    def _match_texture(self, pixels: Pixels, image: ImageData, outcome: Outcome) -> None:
-        """Bring a result to the texture; a predicted one is only approached, since the prediction may be wrong."""
-        control, wanted = self.config.control, outcome.texture
-        if wanted is None or (self.config.tiles.parity and control.texture == "auto"):
-            outcome.detail_gains.append(1.0)
-            return
-        least, most = 1.0 / control.texture_gain, control.texture_gain
-        if control.texture == "auto":
-            scale = pixels.shape[0] / image.height
-            most = min(most, 1.0 + AUTO_GAIN * math.sqrt(max(scale, 1.0)))
-            least, wanted = 1.0, AUTO_SHARE * wanted
-        match = match_texture(pixels, wanted, least=least, most=most)
-        outcome.detail_gains.append(match.gain)
-        outcome.textures_reached.append(match.reached)
-        missed = abs(match.reached - wanted) > TEXTURE_TOLERANCE * wanted
-        if missed and control.texture != "auto":
-            outcome.notes.append(
-                f"texture {wanted:g} was asked, {match.reached:.0f} is reached: more would draw rims "
-                "or noise."
-                if match.reached < wanted
-                else f"texture {wanted:g} was asked, {match.reached:.0f} is reached: less would "
-                "blur its edges."
-            )
-
-    def _parity(self, image: ImageData, size: tuple[int, int], request: Request) -> Pixels:
+    def _parity(
+        self, backbone: Backbone, image: ImageData, size: tuple[int, int], request: Request
+    ) -> Pixels:
         """The reference's whole-canvas tiling; needs memory for the whole image in float."""
         whole = Source(image.pixels, out_size=(image.height, image.width))
         try:
             restored = restore_parity(
-                self.model.backbone,
+                backbone,
                 whole.window((0, image.height), (0, image.width)),
                 prompt=request.prompt,
                 tiles=_parity_tiles(self.config.tiles.size),
@@ -216,7 +214,7 @@ class Engine:
             raise
         if not torch.isfinite(restored).all():
             raise DeviceError(
-                f"the networks overflow in {dtype_name(self.model.backbone.dtype)}.",
+                f"the networks overflow in {dtype_name(backbone.dtype)}.",
                 hint="use --dtype bf16 or fp32, or leave --parity out, which then computes again",
             )
         pixels = quantize(restored[0].permute(1, 2, 0).cpu().numpy(), image.bit_depth)
@@ -238,6 +236,7 @@ class Engine:
             seed=seed,
             texture=texture,
             generativity=control.generativity,
+            generativity_where=control.generativity_where,
             posterior=control.posterior,
             timestep=traits.timestep if control.timestep is None else control.timestep,
             coeff_timestep=traits.coeff_timestep
@@ -258,24 +257,6 @@ class Engine:
             return wanted
         predictor = self.model.predictor
         return None if predictor is None else predict_texture(predictor, image, size=size)
-
-
-@torch.inference_mode()
-def predict_texture(
-    predictor: TexturePredictor, image: ImageData, *, size: tuple[int, int]
-) -> float:
-    """Texture richness of the clean image behind a degraded one, from evenly spread windows of it."""
-    source = Source(image.pixels, out_size=size)
-    rows, columns = (_spread(length) for length in size)
-    values = [float(predictor(source.window(row, column))) for row in rows for column in columns]
-    return sum(values) / len(values)
-
-
-def _spread(length: int) -> list[tuple[int, int]]:
-    side = min(PROBE_SIDE, length)
-    count = min(PROBE_COUNT, max(1, length // side))
-    starts = [(length - side) * index // max(count - 1, 1) for index in range(count)]
-    return [(start, start + side) for start in starts]
 
 
 def _does_not_fit(image: ImageData) -> DeviceError:

@@ -25,7 +25,8 @@ from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
 from hypir_cli.images import ImageData, read_image
 from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
-from hypir_cli.restore.engine import Engine, Outcome
+from hypir_cli.restore.engine import Engine
+from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
 

@@ -17,7 +17,7 @@ from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.prediction import mix_noise
 from hypir_cli.pixels.blending import Corner, blended_bands
 from hypir_cli.pixels.color import ColorFix
-from hypir_cli.pixels.noise import image_key, noise_window
+from hypir_cli.pixels.noise import gradient_weight, image_key, noise_window
 from hypir_cli.pixels.tiling import TilePlan
 from hypir_cli.restore.canvas import Source
 from hypir_cli.restore.times import StageTimes
@@ -37,6 +37,8 @@ class Request:
     """Texture richness to aim for; None leaves it to the model."""
     generativity: float = 0.0
     """Level of the noise mixed into the latent, 0..1."""
+    generativity_where: Literal["everywhere", "detail"] = "everywhere"
+    """Whether that level holds everywhere, or flat areas get less."""
     posterior: Literal["mean", "sample"] = "mean"
     """Mean or sample of the VAE posterior."""
     timestep: int
@@ -135,6 +137,9 @@ class TilePass:
             noise = self._noise.generativity(latents, corners)
             if noise is None:
                 return latents
+            if self._request.generativity_where == "detail":
+                factor = self._backbone.traits.spatial_factor
+                noise = noise * gradient_weight(images, factor=factor).to(noise)
             return mix_noise(latents, noise, level=torch.tensor(self._request.generativity))
 
     def _denoise(self, latents: Tensor) -> Tensor:

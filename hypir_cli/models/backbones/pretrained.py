@@ -15,7 +15,12 @@ from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.base import Backbone, BackboneTraits
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.schedule import read_scheduler_config
-from hypir_cli.models.components import load_component, load_tokenizer, settle
+from hypir_cli.models.components import (
+    empty_component,
+    load_component,
+    load_tokenizer,
+    settle,
+)
 from hypir_cli.models.device import release_cached_memory
 from hypir_cli.models.execution import module_device
 from hypir_cli.models.hub import find_base
@@ -75,28 +80,60 @@ class PretrainedBackbone(Backbone):
         Raises:
             BackboneError: The weights cannot be found, downloaded or read.
         """
-        preset = find_family(cls.name).preset
-        root = find_base(base, name=cls.name, preset=preset, revision=revision)
+        return cls._read(base, revision=revision, device=device, dtype=dtype, only_vae=False)
+
+    @classmethod
+    def load_vae(
+        cls: type[Model],
+        base: str | None = None,
+        *,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Model:
+        """See `Backbone.load_vae`; here the denoiser has its shape and no numbers."""
+        return cls._read(base, revision=revision, device=device, dtype=dtype, only_vae=True)
+
+    @classmethod
+    def _read(
+        cls: type[Model],
+        base: str | None,
+        *,
+        revision: str | None,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        only_vae: bool,
+    ) -> Model:
+        family = find_family(cls.name)
+        root = find_base(base, name=cls.name, preset=family.preset, revision=revision)
         scheduler_config = read_scheduler_config(root / "scheduler")
         cls.prediction_of(scheduler_config, source=str(root))
-        parts = dict(cls.parts)
-        if missing_parts(root, preset.optional_components):
-            parts = {part: parts[part] for part in parts if part not in preset.optional_components}
-        backbone = cls(
-            networks={
-                part: cls.load_network(kind, root, part, dtype=dtype)
-                for part, kind in parts.items()
-                if part not in WEIGHTLESS
-            },
-            tokenizers={
-                part: load_tokenizer(kind, root, part)
-                for part, kind in parts.items()
-                if part in WEIGHTLESS
-            },
-            scheduler_config=scheduler_config,
-        )
+        parts = cls._present(root, only_vae=only_vae)
+        networks = {
+            part: empty_component(kind, root, part)
+            if only_vae and part != "vae"
+            else cls.load_network(kind, root, part, dtype=dtype)
+            for part, kind in parts.items()
+            if part not in WEIGHTLESS
+        }
+        tokenizers = {
+            part: load_tokenizer(kind, root, part)
+            for part, kind in parts.items()
+            if part in WEIGHTLESS
+        }
+        backbone = cls(networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config)
         settle(backbone.components(), device=torch.device(device))
         return backbone
+
+    @classmethod
+    def _present(cls, root: Path, *, only_vae: bool) -> dict[str, type[Any]]:
+        """The parts to read: all that the folder has, or VAE and denoiser."""
+        family = find_family(cls.name)
+        if only_vae:
+            return {part: cls.parts[part] for part in ("vae", family.denoiser)}
+        optional = family.preset.optional_components
+        left_out = optional if missing_parts(root, optional) else ()
+        return {part: kind for part, kind in cls.parts.items() if part not in left_out}
 
     @classmethod
     def load_network(cls, kind: type[Any], root: Path, part: str, *, dtype: torch.dtype) -> Any:
