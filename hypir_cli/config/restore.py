@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from hypir_cli.config.flags import flag, group
+from hypir_cli.config.scale import ClusterConfig
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -253,3 +254,5 @@ class RestoreConfig:
     """Device and number format."""
     output: OutputConfig = group(OutputConfig, "Output")
     """Files written."""
+    cluster: ClusterConfig = group(ClusterConfig, "Many machines")
+    """Who works through a manifest."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.color import LUMA_WEIGHTS
+from hypir_cli.pixels.exact import outside_autocast
 from hypir_cli.pixels.strips import padded_rows, strips
 from hypir_cli.pixels.tiling import mirrored_border
 
@@ -153,6 +154,7 @@ def _luma(images: Tensor) -> Tensor:
     return (levels * weights).sum(1, keepdim=True).round()
 
 
+@outside_autocast
 def _laplacian(luma: Tensor) -> Tensor:
     """Sum of the four neighbours minus four times the centre, edges mirrored; a side of one pixel is its own mirror."""
     rows, columns = (mirrored_border(length).to(luma.device) for length in luma.shape[-2:])
