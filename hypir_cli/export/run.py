@@ -21,7 +21,7 @@ from hypir_cli.export.formats import (
 )
 from hypir_cli.export.merged import write_merged
 from hypir_cli.export.reduce import Reduction, reduce_rank
-from hypir_cli.export.source import find_checkpoint
+from hypir_cli.export.source import find_trained_weights
 from hypir_cli.models.checkpoint import CheckpointInfo
 from hypir_cli.models.device import DTYPES
 from hypir_cli.models.lora import CONTROL_PREFIX, PREDICTOR_PREFIX, LoraState, read_lora
@@ -67,7 +67,7 @@ def export_lora(checkpoint: Path, out: Path, *, config: ExportConfig) -> ExportR
         ConfigError: The output exists, or the backbone is unknown.
         BackboneError: The base weights for `merged` cannot be had.
     """
-    source = find_checkpoint(checkpoint, weights=config.weights)
+    source = find_trained_weights(checkpoint, weights=config.weights)
     _check_out(out, overwrite=config.overwrite)
     state = read_lora(source)
     backbone = _backbone_of(state, config)

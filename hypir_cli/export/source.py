@@ -13,7 +13,7 @@ WEIGHT_FILES = {"ema": EMA_FILE, "raw": LORA_FILE}
 _PEFT_FILE = "adapter_model.safetensors"
 
 
-def find_checkpoint(path: Path, *, weights: Literal["ema", "raw"] = "ema") -> Path:
+def find_trained_weights(path: Path, *, weights: Literal["ema", "raw"] = "ema") -> Path:
     """The weights file behind a path.
 
     Args:

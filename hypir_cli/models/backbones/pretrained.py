@@ -17,9 +17,9 @@ from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.schedule import read_scheduler_config
 from hypir_cli.models.components import (
     empty_component,
+    freeze_on_device,
     load_component,
     load_tokenizer,
-    settle,
 )
 from hypir_cli.models.device import release_cached_memory
 from hypir_cli.models.execution import module_device
@@ -122,7 +122,7 @@ class PretrainedBackbone(Backbone):
             if part in WEIGHTLESS
         }
         backbone = cls(networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config)
-        settle(backbone.components(), device=torch.device(device))
+        freeze_on_device(backbone.components(), device=torch.device(device))
         return backbone
 
     @classmethod
