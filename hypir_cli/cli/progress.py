@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ class FolderProgress:
         self._task: TaskID | None = None
         self._start = time.perf_counter()
         self._computed = 0
+        self._notes: dict[str, tuple[str, int]] = {}
         self._megapixels = 0.0
         self._finished = 0
         self._told: set[str] = set()
@@ -66,6 +68,9 @@ class FolderProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        for note, more in self._notes.values():
+            if more:
+                console.print_warning(f"{more} more: {note} (the report of --report has each)")
 
     def on_ready(self, engine: Engine) -> None:
         """Say what restores, and which settings will not act."""
@@ -90,7 +95,7 @@ class FolderProgress:
             height, width = record.output_size or (0, 0)
             self._megapixels += height * width / 1e6
             for note in record.notes:
-                console.print_warning(f"{record.input}: {note}")
+                self._say_once(note, record.input)
         if event.kind == "failed" and record is not None:
             self._told.add(record.input)
             self._print_failed(record)
@@ -150,6 +155,16 @@ class FolderProgress:
             self._bar.update(
                 self._task, completed=self._finished + share, rates=f"step {done}/{total}"
             )
+
+    def _say_once(self, note: str, name: str) -> None:
+        """Each kind of note by its first image; how many more had it, at the end."""
+        kind = re.sub(r"\d[\d.e+-]*", "#", note)
+        if kind not in self._notes:
+            self._notes[kind] = (note, 0)
+            console.print_warning(f"{name}: {note}")
+        else:
+            first, more = self._notes[kind]
+            self._notes[kind] = (first, more + 1)
 
     def on_tiles(self, done: int, total: int) -> None:
         """Tiles of the image at work."""

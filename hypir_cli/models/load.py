@@ -22,7 +22,7 @@ from hypir_cli.models.placement import (
     compile_networks,
     place,
     place_text_encoders,
-    quantize,
+    quantize_weights,
 )
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.models.weights import apply_lora, use_timesteps
@@ -49,7 +49,7 @@ class LoadedModel:
 
 
 def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
-    """A backbone with its LoRA and its fine-tuned encoder, on the CPU; `settle` puts it where it computes.
+    """A backbone with its LoRA and its fine-tuned encoder, on the CPU; `place_model` puts it where it computes.
 
     Raises:
         HypirError: Something cannot be found, read, or does not fit.
@@ -132,7 +132,7 @@ def encode_prompts_first(
     return cache
 
 
-def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
+def place_model(model: LoadedModel, runtime: RuntimeConfig) -> None:
     """Quantise, place and compile the networks as the settings say.
 
     Raises:
@@ -145,7 +145,7 @@ def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
     for part in (model, model.nearer):
         if part is None:
             continue
-        quantize(part.backbone.denoiser, runtime.quantize, device=device)
+        quantize_weights(part.backbone.denoiser, runtime.quantize, device=device)
         place(part.backbone, device=device, offload=runtime.offload)
         if runtime.compile:
             compile_networks(part.backbone)
