@@ -30,12 +30,12 @@ from transformers import (
 )
 
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
-from hypir_cli.models.backbones.flux import FluxBackbone
-from hypir_cli.models.backbones.flux2 import Flux2Backbone
-from hypir_cli.models.backbones.sd2 import SD2Backbone
-from hypir_cli.models.backbones.sd3 import Sd3Backbone, Sd35Backbone
-from hypir_cli.models.backbones.sdxl import SdxlBackbone
-from hypir_cli.models.presets import backbone_preset
+from hypir_cli.models.backbones.flow import SCHEDULER_CLASS
+from hypir_cli.models.backbones.flux.backbone import FluxBackbone
+from hypir_cli.models.backbones.flux2.backbone import Flux2Backbone
+from hypir_cli.models.backbones.sd2.backbone import SD2Backbone
+from hypir_cli.models.backbones.sd3.backbone import Sd3Backbone, Sd35Backbone
+from hypir_cli.models.backbones.sdxl.backbone import SdxlBackbone
 
 _SCHEDULE = {
     "beta_schedule": "scaled_linear",
@@ -43,6 +43,7 @@ _SCHEDULE = {
     "beta_end": 0.012,
     "prediction_type": "epsilon",
 }
+_FLOW = {"_class_name": SCHEDULER_CLASS}
 PROMPT_SHAPES: dict[str, tuple[tuple[int, int], int | None]] = {
     "sd2": ((77, 1024), None),
     "sdxl": ((77, 2048), 1280),
@@ -174,63 +175,65 @@ def _klein_transformer() -> Flux2Transformer2DModel:
 
 def _sd2() -> Backbone:
     return SD2Backbone(
-        vae=_vae(channels=4, quant_conv=True),
-        unet=_sd2_unet(),
-        text_encoder=_clip(1024, 23, projection=False),
-        tokenizer=None,
+        networks={
+            "vae": _vae(channels=4, quant_conv=True),
+            "unet": _sd2_unet(),
+            "text_encoder": _clip(1024, 23, projection=False),
+        },
+        tokenizers={},
         scheduler_config=_SCHEDULE,
-        preset=backbone_preset("sd2"),
     )
 
 
 def _sdxl() -> Backbone:
     return SdxlBackbone(
-        vae=_vae(channels=4, quant_conv=True),
-        unet=_sdxl_unet(),
-        text_encoders={
+        networks={
+            "vae": _vae(channels=4, quant_conv=True),
+            "unet": _sdxl_unet(),
             "text_encoder": _clip(768, 12, projection=False),
             "text_encoder_2": _clip(1280, 32, projection=True),
         },
         tokenizers={},
         scheduler_config=_SCHEDULE,
-        preset=backbone_preset("sdxl"),
     )
 
 
 def _sd3_family(cls: type[Sd3Backbone], transformer: SD3Transformer2DModel) -> Backbone:
     return cls(
-        vae=_vae(channels=16, quant_conv=False),
-        transformer=transformer,
-        text_encoders={
+        networks={
+            "vae": _vae(channels=16, quant_conv=False),
+            "transformer": transformer,
             "text_encoder": _clip(768, 12, projection=True),
             "text_encoder_2": _clip(1280, 32, projection=True),
             "text_encoder_3": _t5(),
         },
         tokenizers={},
-        preset=backbone_preset(cls.name),
+        scheduler_config=_FLOW,
     )
 
 
 def _flux() -> Backbone:
     return FluxBackbone(
-        vae=_vae(channels=16, quant_conv=False),
-        transformer=FluxTransformer2DModel(guidance_embeds=True),
-        text_encoders={
+        networks={
+            "vae": _vae(channels=16, quant_conv=False),
+            "transformer": FluxTransformer2DModel(guidance_embeds=True),
             "text_encoder": _clip(768, 12, projection=False),
             "text_encoder_2": _t5(),
         },
         tokenizers={},
-        preset=backbone_preset("flux"),
+        scheduler_config=_FLOW,
     )
 
 
 def _flux2() -> Backbone:
     return Flux2Backbone(
-        vae=AutoencoderKLFlux2(),
-        transformer=_klein_transformer(),
-        text_encoder=_qwen3(),
-        tokenizer=None,
-        preset=backbone_preset("flux2"),
+        networks={
+            "vae": AutoencoderKLFlux2(),
+            "transformer": _klein_transformer(),
+            "text_encoder": _qwen3(),
+        },
+        tokenizers={},
+        scheduler_config=_FLOW,
     )
 
 

@@ -17,7 +17,8 @@ from hypir_cli.config.restore import ControlConfig
 from hypir_cli.images import ImageData
 from hypir_cli.pixels.metrics.fidelity import psnr
 from hypir_cli.pixels.texture import texture_richness
-from hypir_cli.restore.engine import Engine, predict_texture
+from hypir_cli.restore.engine import Engine
+from hypir_cli.restore.richness import predict_texture
 
 TEXTURES = (150.0, 500.0, 1500.0, 3000.0)
 """Values of --texture that the result's texture has to follow."""

@@ -35,7 +35,8 @@ from hypir_cli.models.checkpoint import CheckpointInfo
 from hypir_cli.models.lora import LoraState, add_fresh_lora, lora_state_dict, merge_lora
 from hypir_cli.restore.parity import restore_parity
 from hypir_cli.restore.restorer import Restorer, native_limits
-from hypir_cli.restore.tile_pass import Request, StageTimes
+from hypir_cli.restore.tile_pass import Request
+from hypir_cli.restore.times import StageTimes
 
 ARMS = ("default", "parity", "reference")
 RANK = 256
@@ -101,12 +102,13 @@ def run_arm(options: argparse.Namespace) -> dict[str, Any]:
             module.to(memory_format=torch.channels_last)
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     peak_before = peak_flops(device, dtype)
-    times = StageTimes(synchronize=torch.cuda.synchronize if device.type == "cuda" else None)
+    times = StageTimes(device=device)
     restore = default_path if arm == "default" else parity_path
     restore(backbone, prompt.to(device), pixels[:64, :64], StageTimes(), options)
     start = time.perf_counter()
     with FlopCounterMode(display=False) as counter:
         restore(backbone, prompt.to(device), pixels, times, options)
+        times.collect()
     seconds = time.perf_counter() - start
     peak = max(peak_before, peak_flops(device, dtype))
     return {
@@ -181,7 +183,7 @@ class TimedStages:
         """The call with its time added to the stage."""
 
         def measured(*args: Any, **kwargs: Any) -> Any:
-            with self.times.measure(stage):
+            with self.times.measure_on_device(stage):
                 return call(*args, **kwargs)
 
         return measured

@@ -2,9 +2,8 @@
 
 import sys
 
-from hypir_cli.config.restore import ControlConfig, RestoreConfig, SizeConfig
-from hypir_cli.images import read_image, write_image
-from hypir_cli.restore.engine import Engine
+from hypir_cli import Engine, RestoreConfig, read_image, write_image
+from hypir_cli.config.restore import ControlConfig, SizeConfig
 
 source, target = sys.argv[1:]
 config = RestoreConfig(control=ControlConfig(seed=7), size=SizeConfig(scale=2.0))

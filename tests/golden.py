@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hypir_cli.models.backbones.sd2 import SD2Backbone
+from hypir_cli.models.backbones.sd2.backbone import SD2Backbone
 from hypir_cli.models.lora import read_lora
 from hypir_cli.models.weights import apply_lora
 

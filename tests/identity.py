@@ -18,6 +18,7 @@ class IdentityBackbone(Backbone):
 
     def __init__(self, *, native_tile: int = 64) -> None:
         self.denoiser = nn.Linear(1, 1)
+        self.vae = nn.Linear(1, 1)
         self.calls: list[tuple[int, ...]] = []
         self.traits = BackboneTraits(
             name="identity",
@@ -32,7 +33,7 @@ class IdentityBackbone(Backbone):
         )
 
     def components(self) -> Mapping[str, nn.Module]:
-        return {"denoiser": self.denoiser}
+        return {"denoiser": self.denoiser, "vae": self.vae}
 
     def encoder_module(self) -> nn.Module:
         return nn.Identity()

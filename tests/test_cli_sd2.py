@@ -73,15 +73,24 @@ def test_prompts_that_do_not_fit_the_memory_change_no_pixel(
     assert pictures[0][0] == pictures[0][2] != pictures[0][1]
 
 
-def test_texture_without_conditioning_is_refused_in_two_lines(tmp_path: Path) -> None:
-    result = run(
-        "restore", GOLDEN / "inputs" / "a96x96.png", tmp_path / "o", *MODEL, "--texture", "3000"
-    )
-    assert result.exit_code == 1
-    lines = result.output.strip().splitlines()
-    assert lines[0].startswith("Error: the checkpoint lora.pth was trained without texture")
-    assert lines[1].startswith("Hint: drop --texture")
-    assert len(lines) == 2
+def test_texture_without_conditioning_is_met_after_the_model_and_said(tmp_path: Path) -> None:
+    reached = []
+    for wanted in ("500", "1500", "3000"):
+        report = tmp_path / f"{wanted}.json"
+        result = run(
+            "restore", GOLDEN / "inputs" / "a96x96.png", tmp_path / wanted, *MODEL, "--texture", wanted,
+            "--report", report,
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        words = " ".join(result.output.split())
+        assert words.count("lora.pth was trained without texture conditioning") == 1
+        details = json.loads(report.read_text(encoding="utf-8"))["images"][0]["details"]
+        assert details["texture"] == float(wanted)
+        reached.append(details["textures_reached"][0])
+        missed = abs(reached[-1] - float(wanted)) > 0.1 * float(wanted)
+        assert (f"texture {wanted} was asked" in words) == missed
+    assert reached == sorted(set(reached))
+    assert reached[2] > 1.5 * reached[0]
 
 
 def test_a_prompt_that_is_too_long_says_what_is_dropped(tmp_path: Path) -> None:

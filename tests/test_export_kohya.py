@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hypir_cli.config.export import ExportConfig
+from hypir_cli.config.families import find_family
 from hypir_cli.errors import CheckpointError
 from hypir_cli.export.run import export_lora
 from hypir_cli.models.checkpoint import CheckpointInfo, save_tensors
@@ -51,14 +52,14 @@ SDXL = {
 
 
 def test_sdxl_layers_go_by_their_published_names() -> None:
-    names = kohya_names(SDXL, family="sdxl")
+    names = kohya_names(SDXL, family=find_family("sdxl"))
     assert {parts[0]: name for name, parts in names.items()} == SDXL
 
 
 def test_an_attention_only_sdxl_lora_has_the_same_names() -> None:
     attention = [f"up_blocks.1.attentions.{index}.proj_in" for index in range(3)]
     attention += [f"down_blocks.2.attentions.{index}.proj_in" for index in range(2)]
-    names = kohya_names(attention, family="sdxl")
+    names = kohya_names(attention, family=find_family("sdxl"))
     assert {parts[0]: name for name, parts in names.items()} == {
         "down_blocks.2.attentions.0.proj_in": "input_blocks_7_1_proj_in",
         "down_blocks.2.attentions.1.proj_in": "input_blocks_8_1_proj_in",
@@ -76,7 +77,7 @@ def test_sd3_layers_go_by_their_published_names() -> None:
     ]
     modules += [f"{block}.attn.add_{name}_proj" for name in "qkv"]
     modules += [f"{block}.ff.net.0.proj", f"{block}.ff_context.net.2", f"{block}.attn2.to_out.0"]
-    names = kohya_names(modules, family="sd3")
+    names = kohya_names(modules, family=find_family("sd3"))
     assert set(names) == {
         "joint_blocks_5_x_block_attn_qkv",
         "joint_blocks_5_x_block_attn_proj",

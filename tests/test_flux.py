@@ -53,7 +53,7 @@ def test_the_denoiser_gets_what_the_pipeline_gives_it(folders, kind):
             width=48,
             sigmas=[0.4],
             num_inference_steps=1,
-            guidance_scale=backbone.guidance,
+            guidance_scale=backbone.preset.guidance,
             latents=FluxPipeline._pack_latents(latents, 1, 4, 16, 24),
         ),
     )

@@ -53,7 +53,7 @@ def test_the_denoiser_gets_what_the_pipeline_gives_it(folder, backbone):
 
 
 def test_the_layers_of_the_published_language_model_are_9_18_and_27():
-    from hypir_cli.models.backbones.flux2 import TEXT_DEPTHS
+    from hypir_cli.models.backbones.flux2.backbone import TEXT_DEPTHS
 
     assert [int(36 * depth) for depth in TEXT_DEPTHS] == [9, 18, 27]
 

@@ -8,10 +8,11 @@ from dataclasses import replace
 import huggingface_hub
 import pytest
 
+from hypir_cli.config.families import find_family
+from hypir_cli.config.family import BackbonePreset
 from hypir_cli.errors import BackboneError
 from hypir_cli.models import hub
 from hypir_cli.models.layout import component_weights, find_weights, missing_parts
-from hypir_cli.models.presets import BackbonePreset, backbone_preset
 from tests.fake_hub import FakeHub, serving
 
 PRESET = BackbonePreset(
@@ -239,7 +240,7 @@ def test_a_gated_or_unreachable_lora_is_an_error(server):
 
 
 def test_fetching_sd2_asks_for_the_ids_of_its_preset(server, base, tmp_path):
-    preset = backbone_preset("sd2")
+    preset = find_family("sd2").preset
     for part in ("text_encoder", "scheduler"):
         (base / part).mkdir()
         (base / part / "config.json").write_text("{}")

@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from hypir_cli.cli.app import app
-from hypir_cli.models.backbones.registry import backbone_names
+from hypir_cli.config.families import family_names
 from hypir_cli.models.checkpoint import CheckpointInfo
 from hypir_cli.models.lora import save_lora
 
@@ -22,9 +22,9 @@ def run(*arguments: object) -> Result:
 def test_the_machine_and_every_backbone_are_listed() -> None:
     content = json.loads(run("info", "--json").stdout)
     assert torch.__version__.startswith(content["system"]["torch"])
-    assert [entry["name"] for entry in content["backbones"]] == list(backbone_names())
+    assert [entry["name"] for entry in content["backbones"]] == list(family_names())
     shown = run("info").output
-    for name in backbone_names():
+    for name in family_names():
         assert name in shown
 
 

@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from hypir_cli.config.families import family_names, find_family
 from hypir_cli.errors import ConfigError
-from hypir_cli.models.backbones.registry import backbone_names, load_backbone
-from hypir_cli.models.memory import COUNTS, estimate_tile_bytes, memory_row, memory_table
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.memory import estimate_tile_bytes, memory_row, memory_table
 from hypir_cli.models.placement import quantizable_layers, quantize
-from hypir_cli.models.presets import backbone_preset
 from tests.tiny_families import save_flux, save_sdxl
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+SIZED = [name for name in family_names() if find_family(name).parameters]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(COUNTS))
+@pytest.mark.parametrize("name", SIZED)
 def test_counts_are_those_of_the_full_size_networks(name):
     from full_models import build_full
 
@@ -28,7 +29,7 @@ def test_counts_are_those_of_the_full_size_networks(name):
         for part, module in backbone.components().items()
     }
     layers = quantizable_layers(backbone.denoiser).values()
-    counts = COUNTS[name]
+    counts = find_family(name).parameters
     assert counts.denoiser == sizes.pop("denoiser")
     assert counts.vae == sizes.pop("vae")
     assert counts.text_encoders == sum(sizes.values())
@@ -36,19 +37,14 @@ def test_counts_are_those_of_the_full_size_networks(name):
 
 
 def test_every_backbone_but_the_embedded_one_has_a_table():
-    assert set(COUNTS) == set(backbone_names()) - {"tiny"}
+    assert set(SIZED) == set(family_names()) - {"tiny"}
     assert memory_table("tiny") == []
     with pytest.raises(ConfigError, match="no memory table for tiny"):
         memory_row("tiny", dtype="bf16", quantize="none")
 
 
-def test_native_tiles_agree_with_the_presets():
-    for name, counts in COUNTS.items():
-        assert backbone_preset(name).native_tile in (None, counts.native_tile)
-
-
 def test_fewer_bits_take_less_and_the_total_holds_either_text_or_denoiser():
-    for name in COUNTS:
+    for name in SIZED:
         table = {(row.dtype, row.quantize): row for row in memory_table(name)}
         sizes = [table["bf16", kind].denoiser for kind in ("none", "int8", "nf4")]
         assert sizes == sorted(sizes, reverse=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,8 +13,10 @@ import torch
 from torch import Tensor
 
 from hypir_cli.errors import DeviceError
+from hypir_cli.restore import restorer as restorer_module
 from hypir_cli.restore.restorer import Restorer, TileLimits, native_limits
-from hypir_cli.restore.tile_pass import Request, StageTimes
+from hypir_cli.restore.tile_pass import Request
+from hypir_cli.restore.times import StageTimes
 from tests.identity import IdentityBackbone
 
 
@@ -113,20 +118,51 @@ def test_noise_is_the_same_whatever_the_tiles() -> None:
 
 
 class Overflowing(IdentityBackbone):
-    """NaN in half precision, fine in float32."""
+    """One network gives NaN in half precision, and for bright tiles alone."""
+
+    def __init__(self, *, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.casts: list[tuple[str, ...]] = []
+        for module in self.components().values():
+            module.half()
+
+    def overflow(self, name: str, values: Tensor) -> Tensor:
+        narrow = next(self.components()[name].parameters()).dtype == torch.float16
+        bright = bool(values.mean() > 0.5)
+        return values * torch.nan if name == self.name and narrow and bright else values
 
     def decode(self, latents: Tensor) -> Tensor:
-        images = super().decode(latents)
-        return images if self.dtype == torch.float32 else images * torch.nan
+        return self.overflow("vae", super().decode(latents))
+
+    def predict_clean(self, latents: Tensor, output: Tensor, *, timestep: Tensor) -> Tensor:
+        return self.overflow("denoiser", super().predict_clean(latents, output, timestep=timestep))
+
+    @contextmanager
+    def in_float32(self, *names: str) -> Iterator[None]:
+        self.casts.append(names)
+        with super().in_float32(*names):
+            yield
 
 
-def test_nan_tiles_are_computed_again_in_float32() -> None:
-    backbone = Overflowing()
-    backbone.denoiser.half()
-    pixels = random_pixels(80, 80)
-    restorer = Restorer(backbone, limits=native_limits(backbone, overlap=16))
-    assert np.array_equal(restorer.restore(pixels, request=make_request(backbone)), pixels)
-    assert backbone.dtype == torch.float16
+@pytest.mark.parametrize("name", ["vae", "denoiser"])
+def test_what_overflows_is_computed_again_in_float32_and_nothing_else(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    backbone = Overflowing(name=name)
+    pixels = random_pixels(80, 300) // 4
+    pixels[:, 150:] += 190
+    limits = TileLimits(largest=64, overlap=16, batch=1)
+    restored = Restorer(backbone, limits=limits).restore(pixels, request=make_request(backbone))
+    assert np.array_equal(restored, pixels)
+    # Only the tiles that need it, and only the network that overflows; text encoders are never touched.
+    tiles = Restorer(backbone, limits=limits).plan(80, 300).count
+    assert 0 < len(backbone.casts) < tiles
+    assert set(backbone.casts) == {(name,)}
+    assert {module.weight.dtype for module in (backbone.vae, backbone.denoiser)} == {torch.float16}
+    assert [record.message for record in caplog.records] == [
+        f"the {name} overflowed; computing it in float32 where it does"
+    ]
 
 
 class Broken(IdentityBackbone):
@@ -148,9 +184,11 @@ class Cramped(IdentityBackbone):
     def __init__(self, *, room: int) -> None:
         super().__init__(native_tile=256)
         self.room = room
+        self.failures = 0
 
     def encode(self, images: Tensor, *, noise: Tensor | None = None) -> Tensor:
         if images.shape[0] * images.shape[2] * images.shape[3] > self.room:
+            self.failures += 1
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return super().encode(images, noise=noise)
 
@@ -161,6 +199,51 @@ def test_out_of_memory_halves_the_batch_and_then_the_tile() -> None:
     pixels = random_pixels(300, 300)
     assert np.array_equal(restorer.restore(pixels, request=make_request(backbone)), pixels)
     assert max(shape[2] for shape in backbone.calls) <= 100
+
+
+def test_the_next_image_starts_where_the_last_one_fitted() -> None:
+    backbone = Cramped(room=100 * 100)
+    restorer = Restorer(backbone, limits=TileLimits(largest=256, overlap=32, batch=4))
+    pixels = random_pixels(300, 300)
+    restorer.restore(pixels, request=make_request(backbone))
+    backbone.calls.clear()
+    backbone.failures = 0
+    restorer.restore(pixels, request=make_request(backbone))
+    assert backbone.failures == 0
+    assert restorer.limits.largest < 256
+
+
+def test_an_image_that_never_fits_leaves_the_limits_for_the_others() -> None:
+    backbone = Cramped(room=1)
+    limits = native_limits(backbone)
+    restorer = Restorer(backbone, limits=limits)
+    with pytest.raises(DeviceError):
+        restorer.restore(random_pixels(100, 100), request=make_request(backbone))
+    assert restorer.limits == limits
+
+
+def test_cached_memory_is_released_after_the_failed_tensors_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[weakref.ref[Tensor]] = []
+
+    class Holding(Cramped):
+        def encode(self, images: Tensor, *, noise: Tensor | None = None) -> Tensor:
+            activations = images + 1.0
+            held.append(weakref.ref(activations))
+            return super().encode(images, noise=noise)
+
+    alive: list[int] = []
+    monkeypatch.setattr(
+        restorer_module,
+        "release_cached_memory",
+        lambda: alive.append(sum(reference() is not None for reference in held)),
+    )
+    backbone = Holding(room=100 * 100)
+    restorer = Restorer(backbone, limits=TileLimits(largest=256, overlap=32, batch=1))
+    restorer.restore(random_pixels(300, 300), request=make_request(backbone))
+    assert alive
+    assert set(alive) == {0}
 
 
 def test_out_of_memory_with_the_smallest_tile_says_what_to_do() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
 from hypir_cli.errors import DeviceError
 from hypir_cli.models import device as runtime
+from hypir_cli.models import processor
 
 CPU = torch.device("cpu")
 
@@ -46,14 +49,52 @@ def test_a_cuda_index_beyond_the_last_is_an_error(monkeypatch):
         runtime.pick_device("cuda:2")
 
 
-@pytest.mark.parametrize(("speedup", "expected"), [(0.5, torch.float32), (2.0, torch.bfloat16)])
-def test_auto_on_a_cpu_follows_the_measurement(monkeypatch, speedup, expected):
-    monkeypatch.setattr(runtime, "bf16_speedup", lambda: speedup)
+@pytest.mark.parametrize(
+    ("flags", "capability", "expected"),
+    [
+        ("fma avx2", "AVX2", torch.float32),
+        ("fma avx2 avx512f avx512_vnni", "AVX512", torch.float32),
+        ("avx512f avx512_bf16", "AVX512", torch.bfloat16),
+        ("avx512f amx_tile amx_bf16", "AVX512", torch.bfloat16),
+        # torch was told to use narrower vectors than there are
+        ("avx512f avx512_bf16", "AVX2", torch.float32),
+        ("fp asimd bf16", "DEFAULT", torch.float32),
+        ("", "DEFAULT", torch.float32),
+    ],
+)
+def test_auto_on_a_cpu_follows_what_the_processor_is(monkeypatch, flags, capability, expected):
+    found = frozenset(flags.split())
+    monkeypatch.setattr(processor, "processor_flags", lambda: found)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert runtime.pick_dtype("auto", CPU) == expected
 
 
-def test_the_measurement_is_a_plausible_ratio():
-    assert 0.001 < runtime.bf16_speedup() < 100
+def test_auto_on_a_cpu_looks_at_no_clock(monkeypatch):
+    """However busy the machine is, the answer is the same."""
+
+    def forbidden(*_args):
+        raise AssertionError("the choice of a number format was timed")
+
+    for name in ("perf_counter", "monotonic", "time", "process_time"):
+        monkeypatch.setattr(time, name, forbidden)
+    assert len({runtime.pick_dtype("auto", CPU) for _ in range(3)}) == 1
+
+
+def test_instruction_sets_are_read_from_linux_table(tmp_path):
+    (tmp_path / "x86").write_text("processor : 0\nflags\t\t: fpu avx512_bf16 amx_tile\n")
+    (tmp_path / "arm").write_text("processor : 0\nFeatures\t: fp asimd bf16\n")
+    assert "avx512_bf16" in processor.processor_flags(table=tmp_path / "x86")
+    assert processor.processor_flags(table=tmp_path / "arm") == {"fp", "asimd", "bf16"}
+
+
+def test_without_a_table_torch_is_asked_and_an_old_torch_knows_nothing(tmp_path, monkeypatch):
+    told = {"avx512_bf16": True, "amx_bf16": False, "num_sockets": 1}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert processor.processor_flags(table=tmp_path / "none") == {"avx512_bf16"}
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert processor.processor_flags(table=tmp_path / "none") == frozenset()
+    (tmp_path / "s390").write_text("vendor_id : IBM\n")
+    assert processor.processor_flags(table=tmp_path / "s390") == frozenset()
 
 
 @pytest.mark.parametrize(

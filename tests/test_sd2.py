@@ -9,12 +9,12 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from hypir_cli.config.families import family_names, find_family
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.base import PromptEmbeds
-from hypir_cli.models.backbones.registry import backbone_names, load_backbone
-from hypir_cli.models.backbones.sd2 import SD2Backbone
+from hypir_cli.models.backbones.registry import load_backbone
+from hypir_cli.models.backbones.sd2.backbone import SD2Backbone
 from hypir_cli.models.lora import target_modules
-from hypir_cli.models.presets import PRESET_DIR, backbone_preset
 from tests import golden
 from tests.builders import save_sd2
 
@@ -150,7 +150,7 @@ def test_the_full_model_has_the_releases_number_of_adapters():
     """514 tensors; at rank 256 their 1,038 MB are the size of the release's file."""
     with torch.device("meta"):
         unet = UNet2DConditionModel(**SD21_UNET)
-    modules = target_modules(unet, backbone_preset("sd2").lora_targets)
+    modules = target_modules(unet, find_family("sd2").preset.lora_targets)
     layers = dict(unet.named_modules())
     shapes = [layers[name].weight.shape for name in modules]
     numbers = sum(256 * (shape[0] + shape[1:].numel()) for shape in shapes)
@@ -159,19 +159,19 @@ def test_the_full_model_has_the_releases_number_of_adapters():
 
 
 def test_every_member_has_a_preset_and_a_licence_note():
-    for name in backbone_names():
-        preset = backbone_preset(name)
-        assert preset.licence
-        assert bool(preset.components) == bool(preset.candidates)
-    assert {path.stem for path in PRESET_DIR.glob("*.yaml")} == set(backbone_names())
+    for name in family_names():
+        family = find_family(name)
+        assert family.name == name
+        assert family.preset.licence
+        assert bool(family.preset.components) == (not family.embedded)
 
 
 def test_the_public_loras_two_licences_are_told():
-    assert "non-commercial" in backbone_preset("sd2").licence
-    assert "Apache-2.0" in backbone_preset("sd2").licence
+    assert "non-commercial" in find_family("sd2").preset.licence
+    assert "Apache-2.0" in find_family("sd2").preset.licence
 
 
-@pytest.mark.parametrize("load", [load_backbone, backbone_preset])
+@pytest.mark.parametrize("load", [load_backbone, find_family])
 def test_an_unknown_name_is_an_error_that_knows_better(load):
     with pytest.raises(ConfigError) as caught:
         load("sdx")

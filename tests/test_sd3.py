@@ -8,7 +8,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.registry import load_backbone
-from hypir_cli.models.backbones.sd3 import T5_LENGTH
+from hypir_cli.models.backbones.sd3.backbone import T5_LENGTH
 from tests.pipelines import assert_same_inputs, captured, random_lora, with_prefix
 from tests.tiny_families import save_sd3, save_sdxl
 

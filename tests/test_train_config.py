@@ -9,23 +9,18 @@ from typer.testing import CliRunner
 
 from hypir_cli.cli.app import app
 from hypir_cli.config import schema
+from hypir_cli.config.families import family_names
 from hypir_cli.config.schedule import ScheduleConfig
 from hypir_cli.config.train import (
-    PRESETS,
     TrainEncoderConfig,
     TrainGanConfig,
     resolved_yaml,
     train_config,
 )
 from hypir_cli.errors import ConfigError
-from hypir_cli.models.backbones.registry import backbone_names
 
 
-def test_every_backbone_has_a_preset() -> None:
-    assert set(PRESETS) == set(backbone_names())
-
-
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", family_names())
 def test_every_preset_is_valid_for_both_commands(preset: str) -> None:
     gan = train_config(TrainGanConfig, [("test", {"preset": preset})], command="gan")
     encoder = train_config(TrainEncoderConfig, [("test", {"preset": preset})], command="encoder")
@@ -83,7 +78,7 @@ def test_scientific_notation_is_a_number_everywhere(tmp_path: Path) -> None:
     assert config.data.prompt == "off"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", family_names())
 @pytest.mark.parametrize(
     ("cls", "command"), [(TrainGanConfig, "gan"), (TrainEncoderConfig, "encoder")]
 )

@@ -19,6 +19,7 @@ from hypir_cli.errors import HypirError
 
 COMMANDS = {
     "restore": ("restore:restore", "Restore photographs: INPUT... OUTPUT."),
+    "solve": ("solve:solve", "Undo damage that is known: masks, kernels, exact shrinking."),
     "caption": ("caption:caption", "Write a prompt for every image."),
     "train-encoder": ("train_encoder:train_encoder", "Train the VAE encoder to see past damage."),
     "train-gan": ("train_gan:train_gan", "Train a restoration LoRA adversarially."),
@@ -26,6 +27,7 @@ COMMANDS = {
     "export-lora": ("export_lora:export_lora", "Write a LoRA in the formats of other programs."),
     "degrade": ("degrade:degrade", "Make degraded copies of clean photographs."),
     "info": ("info:info", "Show this machine and its backbones, or what a file is."),
+    "ui": ("ui:ui", "Restore in a page in the browser."),
     "fetch": ("info:fetch", "Download a backbone for working offline."),
 }
 """Name -> function below `hypir_cli.cli`, and the line that `hypir --help` shows."""

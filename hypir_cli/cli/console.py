@@ -82,7 +82,9 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def print_folder_summary(report: FolderReport, *, dry_run: bool) -> None:
+def print_folder_summary(
+    report: FolderReport, *, dry_run: bool, verb: str = "restore", done: str = "restored"
+) -> None:
     """What a folder run did, and every failure again at the end where it is seen."""
     if dry_run:
         for record in report.records:
@@ -96,15 +98,15 @@ def print_folder_summary(report: FolderReport, *, dry_run: bool) -> None:
                     soft_wrap=True,
                 )
                 continue
-            verb = "restore" if record.status == "planned" else "skip"
+            what = verb if record.status == "planned" else "skip"
             out.print(
-                f"{verb} {record.input} -> {', '.join(record.outputs)}",
+                f"{what} {record.input} -> {', '.join(record.outputs)}",
                 markup=False,
                 soft_wrap=True,
             )
         return
     print_left_out(report.left_out)
-    counts = [f"{report.count('done')} restored"]
+    counts = [f"{report.count('done')} {done}"]
     counts += [f"{report.count('skipped')} already there"] if report.count("skipped") else []
     counts += [f"{len(report.failed)} failed"] if report.failed else []
     there = report.count("skipped") and " (--existing overwrite makes those anew)"

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from hypir_cli.cli import console
+from hypir_cli.config.families import family_names, find_family
 
 if TYPE_CHECKING:
     from hypir_cli.models.memory import MemoryRow
@@ -54,9 +55,8 @@ def fetch(
 ) -> None:
     """Download everything a backbone needs, so that later runs work offline."""
     from hypir_cli.models.hub import fetch as fetch_backbone
-    from hypir_cli.models.presets import backbone_preset
 
-    licence = " ".join(backbone_preset(backbone).licence.split())
+    licence = " ".join(find_family(backbone).preset.licence.split())
     if licence:
         console.err.print(f"Licences: {licence}", markup=False)
     fetched = fetch_backbone(backbone, base=base, revision=revision)
@@ -66,7 +66,8 @@ def fetch(
 def _machine_info(*, as_json: bool) -> None:
     from hypir_cli.info.inspection import backbone_status, system_facts
 
-    facts, statuses = system_facts(), backbone_status()
+    facts = system_facts()
+    statuses = [backbone_status(name) for name in family_names()]
     if as_json:
         content = {"system": facts, "backbones": [asdict(status) for status in statuses]}
         typer.echo(json.dumps(content, indent=2))
@@ -86,12 +87,9 @@ def _machine_info(*, as_json: bool) -> None:
 
 def _backbone_info(name: str, *, as_json: bool) -> None:
     from hypir_cli.info.inspection import backbone_status
-    from hypir_cli.models.presets import backbone_preset
-
-    backbone_preset(name)
     from hypir_cli.models.memory import memory_table
 
-    status = next(status for status in backbone_status() if status.name == name)
+    status = backbone_status(name)
     rows = memory_table(name)
     if as_json:
         memory = [{**asdict(row), "total": row.total} for row in rows]

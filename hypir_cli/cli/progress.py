@@ -22,6 +22,7 @@ from hypir_cli.cli import console
 if TYPE_CHECKING:
     from hypir_cli.folder import Event
     from hypir_cli.restore.engine import Engine
+    from hypir_cli.solvers.solver import Solver
 
 
 class FolderProgress:
@@ -43,6 +44,7 @@ class FolderProgress:
         self._computed = 0
         self._notes: dict[str, tuple[str, int]] = {}
         self._megapixels = 0.0
+        self._finished = 0
 
     def __enter__(self) -> FolderProgress:
         if self._live:
@@ -75,9 +77,10 @@ class FolderProgress:
             console.print_warning(text)
         backbone = engine.model.backbone
         if not self._quiet:
-            dtype = str(backbone.dtype).removeprefix("torch.")
+            from hypir_cli.models.device import dtype_name
+
             console.err.print(
-                f"{backbone.traits.name} on {backbone.device}, {dtype}, tiles up to "
+                f"{backbone.traits.name} on {backbone.device}, {dtype_name(backbone.dtype)}, tiles up to "
                 f"{engine.limits.largest} px",
                 markup=False,
             )
@@ -122,6 +125,25 @@ class FolderProgress:
             first, more = self._notes[kind]
             self._notes[kind] = (first, more + 1)
 
+    def on_solver(self, solver: Solver) -> None:
+        """Say what solves, and by which method."""
+        if not self._quiet:
+            prior, chosen = solver.prior, solver.recipe
+            dtype = str(prior.dtype).removeprefix("torch.")
+            console.err.print(
+                f"{chosen.method}, {chosen.steps} levels, prior {prior.name} on {prior.device}, {dtype}",
+                markup=False,
+            )
+        self._start = time.perf_counter()
+
+    def on_steps(self, done: int, total: int) -> None:
+        """Steps of the image at work; they move the bar and with it the time left."""
+        if self._bar is not None and self._task is not None:
+            share = done / max(total, 1)
+            self._bar.update(
+                self._task, completed=self._finished + share, rates=f"step {done}/{total}"
+            )
+
     def on_tiles(self, done: int, total: int) -> None:
         """Tiles of the image at work."""
         if self._bar is not None and self._task is not None and total > 1:
@@ -129,6 +151,7 @@ class FolderProgress:
 
     def _advance(self, event: Event) -> None:
         assert self._bar is not None
+        self._finished = event.finished
         if self._task is None:
             self._task = self._bar.add_task("Restoring", total=event.total, rates="")
         self._bar.update(

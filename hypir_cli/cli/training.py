@@ -20,7 +20,8 @@ from rich.progress import (
 
 from hypir_cli.cli import console
 from hypir_cli.config import schema
-from hypir_cli.config.train import PRESETS, Command, RunConfig, template_yaml, train_config
+from hypir_cli.config.families import BUILT_IN
+from hypir_cli.config.train import Command, RunConfig, template_yaml, train_config
 
 if TYPE_CHECKING:
     from hypir_cli.train.report import Observer, RunOutcome, StepReport
@@ -56,7 +57,7 @@ PrintConfig = Annotated[
     str | None,
     typer.Option(
         metavar="PRESET",
-        help=f"Print all settings of a preset with comments and stop: {', '.join(PRESETS)}.",
+        help=f"Print all settings of a preset with comments and stop: {', '.join(BUILT_IN)}.",
     ),
 ]
 

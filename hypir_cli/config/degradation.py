@@ -270,6 +270,24 @@ class AgeingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OversharpenConfig:
+    """Sharpening that a camera or a program did before the picture came here; off unless `probability` is above 0. A model that
+    never sees its white rims makes them stronger."""
+
+    probability: float = 0.0
+    """Chance that the picture was sharpened."""
+    amount: Range = (0.3, 1.5)
+    """Share of the detail that was added once more."""
+    sigma: Range = (0.6, 1.6)
+    """Standard deviation of the gaussian that detail is measured against, in pixels."""
+
+    def __post_init__(self) -> None:
+        check_probability("oversharpen.probability", self.probability)
+        check_range("oversharpen.amount", self.amount)
+        check_range("oversharpen.sigma", self.sigma, above=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DegradationConfig:
     """The whole pipeline: print ageing, first round, second round, final size."""
 
@@ -285,6 +303,8 @@ class DegradationConfig:
     """First round."""
     second: SecondOrderConfig = field(default_factory=SecondOrderConfig)
     """Second round."""
+    oversharpen: OversharpenConfig = field(default_factory=OversharpenConfig)
+    """Sharpening between the noise and the JPEG of the second round."""
 
     def __post_init__(self) -> None:
         if self.scale < 1:

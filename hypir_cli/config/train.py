@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,6 +20,7 @@ from hypir_cli.config.adversarial import (
 from hypir_cli.config.data import DataConfig
 from hypir_cli.config.degradation import PRESETS as DEGRADATION_PRESETS
 from hypir_cli.config.degradation import DegradationConfig, preset_values
+from hypir_cli.config.families import family_names, find_family
 from hypir_cli.config.schedule import (
     CheckpointConfig,
     EmaConfig,
@@ -32,7 +32,6 @@ from hypir_cli.config.schedule import (
 from hypir_cli.config.schema import Layer, flatten, load_yaml, resolve, to_dict, to_yaml
 from hypir_cli.errors import ConfigError
 
-PRESETS = ("tiny", "sd2", "sdxl", "sd3", "sd35", "flux", "flux2")
 Command = Literal["encoder", "gan"]
 T = TypeVar("T")
 _NOT_JUDGED = ("preset", "output_dir")
@@ -46,7 +45,7 @@ class ModelConfig:
     """Which model is trained."""
 
     backbone: str = "tiny"
-    """Diffusion model: tiny (embedded, no download), sd2, sdxl, sd3, sd35, flux or flux2."""
+    """Diffusion model: tiny (embedded, no download) or another that `hypir info` lists."""
     base: str | None = None
     """Base weights: a diffusers-layout folder or a hub id; unset takes the backbone's own."""
     revision: str | None = None
@@ -72,7 +71,7 @@ class RunConfig:
     """What both training commands share."""
 
     preset: str = ""
-    """Values to start from: tiny, sd2, sdxl, sd3, sd35, flux or flux2; every key below still wins."""
+    """Values to start from, by the name of a backbone; every key below still wins."""
     output_dir: Path = Path("runs/train")
     """Folder of the run: config.yaml, checkpoints/, logs/, samples/, metrics.jsonl and the result."""
     seed: int = 231
@@ -84,7 +83,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     """Training data."""
     degradation_preset: str = "realesrgan"
-    """Degradation to start from: realesrgan, light or photo-print."""
+    """Degradation to start from: realesrgan, light, photo-print, gentle, phone or scan."""
     degradation: DegradationConfig = field(default_factory=DegradationConfig)
     """How degraded partners are made."""
     degradation_mix: tuple[str, ...] = ()
@@ -198,13 +197,11 @@ def preset_section(name: str, command: Command) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such preset.
     """
-    if name not in PRESETS:
-        raise ConfigError(
-            f"there is no training preset {name!r}.", hint=f"known: {', '.join(PRESETS)}"
-        )
-    folder = resources.files("hypir_cli") / "presets" / "train"
-    with resources.as_file(folder / f"{name}.yaml") as path:
-        sections = load_yaml(Path(path))
+    path = find_family(name).train_preset if name in family_names() else None
+    if path is None:
+        known = ", ".join(family_names())
+        raise ConfigError(f"there is no training preset {name!r}.", hint=f"known: {known}")
+    sections = load_yaml(path)
     return {"preset": name, **_merged(sections.get("shared", {}), sections.get(command, {}))}
 
 

@@ -20,6 +20,7 @@ from hypir_cli.evaluate.provenance import provenance
 from hypir_cli.evaluate.registry import Metric, MetricInfo
 from hypir_cli.evaluate.results import Evaluation, Figures
 from hypir_cli.evaluate.speed import Speed, read_speed
+from hypir_cli.models.device import pick_device
 
 logger = logging.getLogger(__name__)
 
@@ -115,12 +116,9 @@ def _load(
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device must be auto, cpu, cuda[:N] or mps, got {name!r}.") from error
+    """Where metrics run; `auto` leaves MPS out, which lacks the float64 that scores are summed in."""
+    device = pick_device(name)
+    return torch.device("cpu") if name == "auto" and device.type == "mps" else device
 
 
 def _measure(

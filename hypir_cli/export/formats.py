@@ -9,25 +9,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hypir_cli.config.families import family_names, find_family
 from hypir_cli.errors import CheckpointError
 from hypir_cli.images import atomic_file
 from hypir_cli.models.checkpoint import CheckpointInfo, save_tensors
 from hypir_cli.models.lora import LoraState
-from hypir_cli.models.lora.kohya import FAMILIES, FLAT_PREFIX, fuse, kohya_names
+from hypir_cli.models.lora.kohya import FLAT_PREFIX, fuse, kohya_names
 
-DIFFUSERS_PREFIXES = {
-    "sd2": "unet.",
-    "sdxl": "unet.",
-    "sd3": "transformer.",
-    "sd35": "transformer.",
-    "flux": "transformer.",
-    "flux2": "transformer.",
-}
-"""What each family's pipeline calls its denoiser."""
 PEFT_PREFIX = "base_model.model."
 
 
@@ -43,6 +36,11 @@ class Export:
     """Header."""
     extras: Mapping[str, Tensor]
     """Tensors trained along (controls, texture predictor), under the names of our own files."""
+
+
+def families_with(fact: Literal["denoiser", "kohya", "release_format"]) -> tuple[str, ...]:
+    """Names of the backbones whose record has a fact that a format needs."""
+    return tuple(name for name in family_names() if getattr(find_family(name), fact))
 
 
 def write_peft(export: Export, out: Path) -> Path:
@@ -64,10 +62,10 @@ def write_peft(export: Export, out: Path) -> Path:
 
 def write_diffusers(export: Export, out: Path) -> Path:
     """A file that a stock pipeline's `load_lora_weights` takes."""
-    prefix = DIFFUSERS_PREFIXES.get(export.backbone)
-    if prefix is None:
-        raise _unsupported("diffusers", export.backbone, tuple(DIFFUSERS_PREFIXES))
-    named = {f"{prefix}{key}": value for key, value in export.state.tensors.items()}
+    pipeline_name = find_family(export.backbone).denoiser
+    if not pipeline_name:
+        raise _unsupported("diffusers", export.backbone, families_with("denoiser"))
+    named = {f"{pipeline_name}.{key}": value for key, value in export.state.tensors.items()}
     file = _as_safetensors(out)
     save_tensors(file, named, info=replace(export.info, key_format="diffusers"))
     return file
@@ -75,10 +73,11 @@ def write_diffusers(export: Export, out: Path) -> Path:
 
 def write_kohya(export: Export, out: Path) -> Path:
     """A file for ComfyUI, A1111 and others that follow kohya's names."""
-    if export.backbone not in FAMILIES:
-        raise _unsupported("kohya", export.backbone, FAMILIES)
+    family = find_family(export.backbone)
+    if not family.kohya:
+        raise _unsupported("kohya", export.backbone, families_with("kohya"))
     state = export.state
-    names = kohya_names(state.modules, family=export.backbone)
+    names = kohya_names(state.modules, family=family)
     nameless = set(state.modules).difference(*names.values())
     if nameless:
         raise CheckpointError(
@@ -99,8 +98,8 @@ def write_kohya(export: Export, out: Path) -> Path:
 
 def write_reference(export: Export, out: Path) -> Path:
     """The release's `.pth`: a plain state dict with the adapter name `default` in its keys."""
-    if export.backbone != "sd2":
-        raise _unsupported("reference", export.backbone, ("sd2",))
+    if not find_family(export.backbone).release_format:
+        raise _unsupported("reference", export.backbone, families_with("release_format"))
     named = {
         key.removesuffix(".weight") + ".default.weight": value.clone()
         for key, value in export.state.tensors.items()

@@ -12,13 +12,13 @@ import torch
 from safetensors import safe_open
 
 from hypir_cli.config.export import ExportConfig
+from hypir_cli.config.families import find_family
 from hypir_cli.errors import CheckpointError
-from hypir_cli.export.formats import DIFFUSERS_PREFIXES, Export
+from hypir_cli.export.formats import Export, families_with
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import FOLDER_INFO, grant_usual_mode, info_to_json
 from hypir_cli.models.hub import find_base
 from hypir_cli.models.lora import merge_lora
-from hypir_cli.models.presets import backbone_preset
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -34,14 +34,16 @@ def write_merged(export: Export, out: Path, *, config: ExportConfig) -> Path:
         CheckpointError: The backbone has no such layout, the LoRA does not fit, or the folder cannot be written.
         BackboneError: The base cannot be found.
     """
-    if export.backbone not in DIFFUSERS_PREFIXES:
+    family = find_family(export.backbone)
+    component = family.denoiser
+    if not component:
+        known = ", ".join(families_with("denoiser"))
         raise CheckpointError(
             f"{export.backbone} cannot be exported as a merged folder.",
-            hint=f"merged works for {', '.join(DIFFUSERS_PREFIXES)}; use --format peft",
+            hint=f"merged works for {known}; use --format peft",
         )
-    component = DIFFUSERS_PREFIXES[export.backbone].removesuffix(".")
     base = config.base or export.info.base or None
-    preset = backbone_preset(export.backbone)
+    preset = family.preset
     root = find_base(base, name=export.backbone, preset=preset, revision=config.revision)
     backbone = load_backbone(export.backbone, base=str(root), dtype=torch.float32)
     merge_lora(backbone.denoiser, export.state)

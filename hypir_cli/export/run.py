@@ -13,6 +13,7 @@ from hypir_cli.config.export import ExportConfig
 from hypir_cli.errors import CheckpointError, ConfigError
 from hypir_cli.export.formats import (
     Export,
+    families_with,
     write_diffusers,
     write_kohya,
     write_peft,
@@ -106,8 +107,9 @@ def _backbone_of(state: LoraState, config: ExportConfig) -> str:
     named = state.info.backbone
     if named and config.backbone and named != config.backbone:
         raise ConfigError(f"{state.source} is for {named}, not for {config.backbone}.")
-    # Only the release names adapters in its keys and has no header of ours: it is for Stable Diffusion 2.
-    backbone = named or config.backbone or ("sd2" if state.complete else "")
+    # Only the release names adapters in its keys and has no header of ours.
+    release = families_with("release_format")[0] if state.complete else ""
+    backbone = named or config.backbone or release
     if not backbone:
         raise ConfigError(
             f"{state.source} does not say which backbone it is for.", hint="give --backbone NAME"

@@ -44,6 +44,7 @@ def scan_inputs(
     format: Literal["same"] | ImageFormat = "same",
     suffix: str = "",
     num_samples: int = 1,
+    lossless: bool = False,
     overwrite_inputs: bool = False,
 ) -> list[Job]:
     """Jobs for every image meant by the inputs, in natural order; the same inputs give the same names every time.
@@ -54,6 +55,7 @@ def scan_inputs(
         format: Format of the results; `same` keeps each input's where it can be written, else PNG.
         suffix: Text added to each name before its extension.
         num_samples: Results per image; with more than one they are called NAME-1, NAME-2...
+        lossless: Where `same` would write a format that loses something, write PNG.
         overwrite_inputs: Allow results that take the place of an input.
 
     Raises:
@@ -68,6 +70,7 @@ def scan_inputs(
         format=format,
         suffix=suffix,
         num_samples=num_samples,
+        lossless=lossless,
         overwrite_inputs=overwrite_inputs,
     )
 
@@ -80,6 +83,7 @@ def make_jobs(
     format: Literal["same"] | ImageFormat = "same",
     suffix: str = "",
     num_samples: int = 1,
+    lossless: bool = False,
     overwrite_inputs: bool = False,
     output_size: OutputSize | None = None,
 ) -> list[Job]:
@@ -92,6 +96,7 @@ def make_jobs(
         format: Their format.
         suffix: Added to each name.
         num_samples: Results per image.
+        lossless: Where `same` would write a format that loses something, write PNG.
         overwrite_inputs: Allow results that take the place of an input.
         output_size: (height, width) of a result for that of an input: a result too large for its format becomes a PNG, or an
             error where the user named the file. None leaves that to writing.
@@ -104,7 +109,9 @@ def make_jobs(
         target = names.claim(output_path.parent, output_path.stem, output_path.suffix, found[0])
         jobs = [_job(found[0], target)]
     else:
-        jobs = _folder_jobs(found, output_path, format, names, output_size)
+        jobs = _folder_jobs(
+            found, output_path, format, names, lossless=lossless, output_size=output_size
+        )
     jobs = _without_own_results(jobs, inputs)
     if not overwrite_inputs:
         _check_inputs_safe(jobs)
@@ -153,6 +160,8 @@ def _folder_jobs(
     output: Path,
     format: Literal["same"] | ImageFormat,
     names: _Names,
+    *,
+    lossless: bool,
     output_size: OutputSize | None,
 ) -> list[Job]:
     """One job per input; an input that keeps its extension keeps its name before any that takes a new one."""
@@ -163,7 +172,9 @@ def _folder_jobs(
         )
     targets: dict[Path, tuple[Path, ...]] = {}
     notes: dict[Path, tuple[str, ...]] = {}
-    extensions = {item.path: output_suffix(item.path.suffix, format) for item in found}
+    extensions = {
+        item.path: output_suffix(item.path.suffix, format, lossless=lossless) for item in found
+    }
     for path, extension in extensions.items():
         if _is_too_large(path, format_of_suffix(extension), output_size):
             name = extension.lstrip(".").upper()

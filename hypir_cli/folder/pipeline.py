@@ -36,6 +36,8 @@ class Restored:
     """One (H, W, C) uint8 or uint16 array per output path; C is 1 for a grey input."""
     details: Mapping[str, object] = field(default_factory=dict)
     """For the report: prompt, seeds, peak memory."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of this image, one sentence each."""
 
 
 RestoreOne = Callable[[ImageData, Job], Restored]
@@ -172,7 +174,7 @@ class Pipeline:
             return
         record = replace(
             blank_record(job, "done"),
-            notes=(*job.notes, *source.notes, *notes),
+            notes=(*job.notes, *source.notes, *restored.notes, *notes),
             seconds={**seconds, "write": time.perf_counter() - start},
             input_size=source.size,
             output_size=(restored.samples[0].shape[0], restored.samples[0].shape[1]),

@@ -8,6 +8,7 @@ from hypir_cli.images.formats import (
     READABLE_SUFFIXES,
     ImageFormat,
     format_of_suffix,
+    is_lossless,
     output_suffix,
 )
 from hypir_cli.images.reading import Reading, image_size, read_image
@@ -24,6 +25,7 @@ __all__ = [
     "atomic_file",
     "format_of_suffix",
     "image_size",
+    "is_lossless",
     "output_suffix",
     "quantize",
     "read_image",

@@ -171,8 +171,17 @@ def fits(image_format: ImageFormat, height: int, width: int) -> bool:
     return max(height, width) <= MAX_SIDE.get(image_format, 2**31 - 1)
 
 
-def output_suffix(input_suffix: str, image_format: Literal["same"] | ImageFormat) -> str:
-    """Suffix of a result: the input's own for `same` where that can be written, else PNG's."""
+def is_lossless(suffix: str) -> bool:
+    """Whether files of this suffix are written so that every sample can be read back."""
+    return format_of_suffix(suffix) in ("png", "tiff")
+
+
+def output_suffix(
+    input_suffix: str, image_format: Literal["same"] | ImageFormat, *, lossless: bool = False
+) -> str:
+    """Suffix of a result: the input's own for `same` where that can be written (and, if asked, loses nothing), else PNG's."""
     if image_format != "same":
         return f".{image_format}"
-    return input_suffix if format_of_suffix(input_suffix) else ".png"
+    if format_of_suffix(input_suffix) is None or (lossless and not is_lossless(input_suffix)):
+        return ".png"
+    return input_suffix

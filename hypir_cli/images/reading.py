@@ -64,7 +64,7 @@ _OPENERS: dict[str, Callable[[str | io.BytesIO], ImageFile.ImageFile]] = {
     "PPM": PpmImagePlugin.PpmImageFile,
     "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
 }
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -186,7 +186,7 @@ def _named(path: Path) -> Iterator[None]:
             f"cannot read {path}: it does not fit into memory.",
             hint="close other programs, or reduce the image first",
         ) from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise _read_error(path, error) from error
 
 
@@ -278,7 +278,7 @@ def _read_png(path: Path, *, partial: bool) -> ImageData:
     metadata, notes = metadata_of(read_chunks(io.BytesIO(data)))
     try:
         return _decoded_png(data, metadata, notes)
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         repaired = repair(data)
         if repaired.missing == 0 and not repaired.damaged:
             notes.append("its end or a checksum is damaged, but every pixel is there")
@@ -358,5 +358,5 @@ def _tiff_metadata(file: io.BufferedReader, offset: int) -> tuple[Metadata, list
     """What a page's directory says beside the pixels, and notes."""
     try:
         return read_metadata(file, offset)
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         return Metadata(), [f"its metadata is damaged and was left out ({error})"]

@@ -12,13 +12,12 @@ import psutil
 import torch
 
 from hypir_cli import __version__
+from hypir_cli.config.families import find_family
 from hypir_cli.errors import CheckpointError
-from hypir_cli.models.backbones.registry import EMBEDDED, backbone_names
 from hypir_cli.models.checkpoint import load_tensors, read_info
 from hypir_cli.models.device import free_memory
 from hypir_cli.models.hub import cached_base, cached_lora
 from hypir_cli.models.lora import LoraState, read_lora
-from hypir_cli.models.presets import backbone_preset
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "pillow")
 """Packages whose versions matter for results."""
@@ -61,9 +60,23 @@ def system_facts() -> dict[str, str]:
     return facts
 
 
-def backbone_status() -> list[BackboneStatus]:
-    """Every backbone and where its weights are; asks no network."""
-    return [_status(name) for name in backbone_names()]
+def backbone_status(name: str) -> BackboneStatus:
+    """A backbone and where its weights are; asks no network.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    family = find_family(name)
+    preset, embedded = family.preset, family.embedded
+    base, lora = cached_base(preset), cached_lora(preset)
+    return BackboneStatus(
+        name=name,
+        base="inside the package" if embedded else preset.base,
+        base_path="inside the package" if embedded else str(base or ""),
+        lora=f"{preset.lora_repo}:{preset.lora_file}" if preset.lora_repo else "",
+        lora_path=str(lora or ""),
+        licence=" ".join(preset.licence.split()),
+    )
 
 
 def file_facts(path: Path) -> dict[str, str]:
@@ -85,20 +98,6 @@ def file_facts(path: Path) -> dict[str, str]:
             "note": error.message,
             **_sizes({key: value.numel() for key, value in tensors.items()}),
         }
-
-
-def _status(name: str) -> BackboneStatus:
-    preset = backbone_preset(name)
-    embedded = name == EMBEDDED
-    base, lora = cached_base(preset), cached_lora(preset)
-    return BackboneStatus(
-        name=name,
-        base="inside the package" if embedded else preset.base,
-        base_path="inside the package" if embedded else str(base or ""),
-        lora=f"{preset.lora_repo}:{preset.lora_file}" if preset.lora_repo else "",
-        lora_path=str(lora or ""),
-        licence=" ".join(preset.licence.split()),
-    )
 
 
 def _lora_facts(state: LoraState, *, ours: bool) -> dict[str, str]:

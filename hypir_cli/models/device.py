@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import statistics
-import time
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -14,11 +13,10 @@ import torch
 
 from hypir_cli.config.launcher import number_on_machine
 from hypir_cli.errors import DeviceError
+from hypir_cli.models.processor import multiplies_bf16
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Number formats by the name that users give."""
-CLEARLY_FASTER = 1.3
-"""How many times faster bfloat16 must be than float32 for `auto` to choose it on a CPU."""
 _UNLIMITED = 2**60
 """Control groups write a number this large where there is no limit."""
 
@@ -64,8 +62,8 @@ def _own_gpu(environ: Mapping[str, str] | None) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """The number format of a name.
 
-    `auto` is float32 on a CPU unless a short measurement finds bfloat16 clearly faster, bfloat16 on CUDA devices that have
-    it and float16 on those that have not, and float32 on MPS, where half-precision VAEs turn black.
+    `auto` is bfloat16 on CPUs and CUDA devices that multiply in it, float16 on older CUDA devices, and float32 elsewhere: on
+    other CPUs, and on MPS, where half-precision VAEs turn black. It is the same on one machine whatever its load.
 
     Args:
         name: `auto`, `fp32`, `bf16` or `fp16`.
@@ -85,6 +83,11 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name that users give to a number format."""
+    return next((name for name, known in DTYPES.items() if known == dtype), str(dtype))
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be used on a device; on the CPU within the limits of its control groups."""
     if device.type == "cuda":
@@ -96,12 +99,47 @@ def free_memory(device: torch.device) -> int:
     return min([int(psutil.virtual_memory().available), *cgroup_room()])
 
 
-def bf16_speedup() -> float:
-    """How many times faster than float32 this CPU multiplies and convolves in bfloat16; takes about 0.1 s."""
-    return min(
-        _seconds(work, torch.float32) / _seconds(work, torch.bfloat16)
-        for work in (_matrix_product, _convolution)
-    )
+def total_memory(device: torch.device) -> int:
+    """Bytes that a device has, whoever uses them: a property of the machine, not of the moment."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return int(psutil.virtual_memory().total)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: on CUDA the most since the last reset on the device, elsewhere the most this process ever held."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # there is none on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` count from now on, where the device can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that some memory was too small; devices say so in different ways."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text
+
+
+def release_cached_memory() -> None:
+    """Give back what torch keeps of a GPU's memory without using it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def cgroup_room(
@@ -122,35 +160,9 @@ def _auto_dtype(device: torch.device) -> torch.dtype:
         # Emulated bfloat16 would be slower than float16.
         native = torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if native or torch.version.hip else torch.float16
-    if device.type == "cpu" and bf16_speedup() >= CLEARLY_FASTER:
+    if device.type == "cpu" and multiplies_bf16():
         return torch.bfloat16
     return torch.float32
-
-
-def _matrix_product(dtype: torch.dtype) -> Callable[[], torch.Tensor]:
-    left, right = torch.ones(2, 512, 512, dtype=dtype).unbind()
-    return lambda: left @ right
-
-
-def _convolution(dtype: torch.dtype) -> Callable[[], torch.Tensor]:
-    image = torch.ones(1, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
-    kernel = torch.ones(64, 64, 3, 3, dtype=dtype)
-    return lambda: torch.nn.functional.conv2d(image, kernel, padding=1)
-
-
-@torch.inference_mode()
-def _seconds(
-    make: Callable[[torch.dtype], Callable[[], torch.Tensor]], dtype: torch.dtype
-) -> float:
-    work = make(dtype)
-    work()
-
-    def timed() -> float:
-        start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
-
-    return statistics.median(timed() for _ in range(5))
 
 
 def _cgroup_folders(root: Path, membership: Path) -> Iterator[Path]:

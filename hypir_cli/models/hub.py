@@ -20,9 +20,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hypir_cli.config.families import find_family
+from hypir_cli.config.family import BackbonePreset
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.layout import missing_parts
-from hypir_cli.models.presets import BackbonePreset, backbone_preset
 
 _TEXT_FILES = ("*.json", "*.txt", "*.model")
 _WEIGHT_ROUNDS = (
@@ -102,7 +103,7 @@ def fetch(name: str, *, base: str | None = None, revision: str | None = None) ->
     Raises:
         BackboneError: The ids are gone, gated or out of reach.
     """
-    preset = backbone_preset(name)
+    preset = find_family(name).preset
     if base is None and not preset.candidates:
         raise BackboneError(
             f"the backbone {name} ships inside the package, there is nothing to fetch."

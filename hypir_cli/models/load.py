@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import nn
+import torch
 
+from hypir_cli.config.families import find_family
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.base import Backbone
-from hypir_cli.models.backbones.registry import EMBEDDED, load_backbone
+from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import CheckpointInfo, read_folder_info, read_info, require_match
 from hypir_cli.models.device import pick_device, pick_dtype
 from hypir_cli.models.encoder import load_encoder
 from hypir_cli.models.hub import find_lora
 from hypir_cli.models.lora import LoraState, read_lora
-from hypir_cli.models.placement import place, place_text_encoders, quantize
-from hypir_cli.models.presets import backbone_preset
+from hypir_cli.models.placement import (
+    compile_networks,
+    place,
+    place_text_encoders,
+    quantize,
+)
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.models.weights import apply_lora, use_timesteps
 from hypir_cli.models.whole import apply_whole
@@ -39,6 +44,8 @@ class LoadedModel:
     """Name of the weights that decide about controls, for messages."""
     predictor: TexturePredictor | None = None
     """Predicts texture from the input; None where the checkpoint has no such part."""
+    nearer: LoadedModel | None = None
+    """The same backbone with a second LoRA, nearer to the input; it uses the first one's prompts."""
 
 
 def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
@@ -47,10 +54,21 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     Raises:
         HypirError: Something cannot be found, read, or does not fit.
     """
-    preset = backbone_preset(config.backbone)
+    _require_possible(runtime)
+    model = _load_one(config, runtime)
+    if config.lora_fidelity is None:
+        return model
+    second = replace(config, lora=config.lora_fidelity, lora_fidelity=None)
+    nearer = _load_one(second, runtime)
+    nearer.backbone.release_text_encoders()
+    return replace(model, nearer=nearer)
+
+
+def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
+    family = find_family(config.backbone)
     merged = _merged_into_base(config)
-    path = None if merged else find_lora(config.lora, name=config.backbone, preset=preset)
-    if path is None and merged is None and config.backbone != EMBEDDED:
+    path = None if merged else find_lora(config.lora, name=family.name, preset=family.preset)
+    if path is None and merged is None and not family.embedded:
         raise BackboneError(
             f"there is no public restoration LoRA for {config.backbone}.",
             hint="give one with --lora; `hypir train-gan` trains it",
@@ -121,17 +139,25 @@ def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
         HypirError: The device is too small, or cannot do what was asked.
     """
     device = pick_device(runtime.device)
-    quantize(model.backbone.denoiser, runtime.quantize, device=device)
-    place(model.backbone, device=device, offload=runtime.offload)
-    if runtime.compile:
-        for network in _networks(model.backbone):
-            network.compile()
+    if device.type == "cuda":
+        # Some quantised and compiled kernels run on the current GPU, whichever holds their tensors.
+        torch.cuda.set_device(device)
+    for part in (model, model.nearer):
+        if part is None:
+            continue
+        quantize(part.backbone.denoiser, runtime.quantize, device=device)
+        place(part.backbone, device=device, offload=runtime.offload)
+        if runtime.compile:
+            compile_networks(part.backbone)
 
 
-def _networks(backbone: Backbone) -> list[nn.Module]:
-    """What is called as a module: the denoiser, and the two halves of the VAE."""
-    vae = backbone.components()["vae"]
-    return [backbone.denoiser, *(half for half in vae.children() if half is not None)]
+def _require_possible(runtime: RuntimeConfig) -> None:
+    if runtime.compile and runtime.offload == "sequential":
+        raise ConfigError(
+            "--compile cannot be combined with --offload sequential: compiled code knows no layers "
+            "that could visit the device one by one.",
+            hint="use --offload model, or leave --compile out",
+        )
 
 
 def _described(

@@ -1,12 +1,11 @@
-"""What each backbone takes: weights by number format, activations of a tile, and their sum.
-
-Parameter counts are those of the published configurations; a benchmark (`benchmarks/backbones.py`) counts them again.
-"""
+"""What each backbone takes: weights by number format, activations of a tile, and their sum."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hypir_cli.config.families import find_family
+from hypir_cli.config.family import Family
 from hypir_cli.errors import ConfigError
 
 BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "fp8": 1.0, "nf4": 0.516}
@@ -22,69 +21,8 @@ FORMATS = (
 DECODER_VALUES_PER_PIXEL = 1800
 """Numbers alive at once per image pixel in the decoder of an 8-fold VAE with 128 channels at full resolution, measured; it needs more
 than the denoiser of any backbone does."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParameterCounts:
-    """Weights of a backbone's networks."""
-
-    denoiser: int
-    """All of the denoiser's."""
-    quantizable: int
-    """Those in linear layers of its blocks, which `--quantize` stores in fewer bits."""
-    vae: int
-    """Encoder and decoder."""
-    text_encoders: int
-    """All text encoders together."""
-    native_tile: int
-    """Tile side in image pixels."""
-
-
-COUNTS = {
-    "sd2": ParameterCounts(
-        denoiser=865_910_724,
-        quantizable=299_171_840,
-        vae=83_653_863,
-        text_encoders=340_387_840,
-        native_tile=512,
-    ),
-    "sdxl": ParameterCounts(
-        denoiser=2_567_463_684,
-        quantizable=2_225_356_800,
-        vae=83_653_863,
-        text_encoders=817_720_320,
-        native_tile=1024,
-    ),
-    "sd3": ParameterCounts(
-        denoiser=2_028_328_000,
-        quantizable=2_007_760_896,
-        vae=83_819_683,
-        text_encoders=5_580_620_800,
-        native_tile=1024,
-    ),
-    "sd35": ParameterCounts(
-        denoiser=8_056_627_520,
-        quantizable=8_014_315_520,
-        vae=83_819_683,
-        text_encoders=5_580_620_800,
-        native_tile=1024,
-    ),
-    "flux": ParameterCounts(
-        denoiser=11_901_408_320,
-        quantizable=11_834_228_736,
-        vae=83_819_683,
-        text_encoders=4_885_371_136,
-        native_tile=1024,
-    ),
-    "flux2": ParameterCounts(
-        denoiser=3_875_544_576,
-        quantizable=3_680_501_760,
-        vae=84_046_115,
-        text_encoders=4_022_468_096,
-        native_tile=1024,
-    ),
-}
-"""Registry name -> counts, for the base that the preset names; `tiny` fits anywhere and has none."""
+USUAL_TILE = 512
+"""Tile side in image pixels of a backbone whose record names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +62,10 @@ def memory_table(name: str, *, tile: int | None = None) -> list[MemoryRow]:
         name: Registry name.
         tile: Tile side in image pixels; None takes the native one.
     """
-    if name not in COUNTS:
+    family = find_family(name)
+    if family.parameters is None:
         return []
-    side = tile or COUNTS[name].native_tile
-    return [_row(COUNTS[name], dtype, quantize, side) for dtype, quantize in FORMATS]
+    return [_row(family, dtype, quantize, tile) for dtype, quantize in FORMATS]
 
 
 def memory_row(name: str, *, dtype: str, quantize: str, tile: int | None = None) -> MemoryRow:
@@ -137,11 +75,12 @@ def memory_row(name: str, *, dtype: str, quantize: str, tile: int | None = None)
         ConfigError: No published sizes for that backbone.
         KeyError: A format that is not in `BYTES`.
     """
-    if name not in COUNTS:
+    family = find_family(name)
+    if family.parameters is None:
         raise ConfigError(
-            f"there is no memory table for {name}.", hint=f"known: {', '.join(COUNTS)}"
+            f"there is no memory table for {name}.", hint="its record has no `parameters`"
         )
-    return _row(COUNTS[name], dtype, quantize, tile or COUNTS[name].native_tile)
+    return _row(family, dtype, quantize, tile)
 
 
 def estimate_tile_bytes(side: int, *, bytes_per_value: int) -> int:
@@ -154,7 +93,9 @@ def estimate_tile_bytes(side: int, *, bytes_per_value: int) -> int:
     return side * side * DECODER_VALUES_PER_PIXEL * bytes_per_value
 
 
-def _row(counts: ParameterCounts, dtype: str, quantize: str, side: int) -> MemoryRow:
+def _row(family: Family, dtype: str, quantize: str, tile: int | None) -> MemoryRow:
+    counts, side = family.parameters, tile or family.preset.native_tile or USUAL_TILE
+    assert counts is not None
     width = BYTES[dtype]
     stored = width if quantize == "none" else BYTES[quantize]
     plain = counts.denoiser - counts.quantizable

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
 from torch import Tensor, nn
 
 from hypir_cli.errors import BackboneError
@@ -63,6 +62,9 @@ def load_pixel_unet(
     Raises:
         BackboneError: Not such a folder, a damaged one, or a network that needs more than an image and a timestep.
     """
+    # Loading diffusers takes seconds, which runs with other priors are spared.
+    from diffusers import UNet2DModel
+
     component = "unet" if (folder / "unet").is_dir() else "."
     config = _config(folder / component / "config.json")
     scheduler = folder / "scheduler" if (folder / "scheduler").is_dir() else folder

@@ -19,7 +19,7 @@ from torch import nn
 
 from hypir_cli.errors import BackboneError, ConfigError, DeviceError
 from hypir_cli.models.backbones.base import Backbone
-from hypir_cli.models.execution import set_execution_device
+from hypir_cli.models.execution import is_quantized, set_execution_device
 
 Offload = Literal["none", "model", "sequential"]
 Quantize = Literal["none", "int8", "fp8", "nf4"]
@@ -120,7 +120,10 @@ def quantizable_layers(denoiser: nn.Module) -> dict[str, nn.Linear]:
 
 
 def take_turns(modules: Sequence[nn.Module], *, device: torch.device) -> None:
-    """Let networks wait in CPU memory; the one that is called moves to the device and the others leave it."""
+    """Let networks wait in CPU memory; the one that is called moves to the device and the others leave it.
+
+    accelerate's own hook for this lets only the network before leave, and keeps released ones alive.
+    """
     for module in modules:
         module.to("cpu")
         set_execution_device(module, device)
@@ -130,18 +133,34 @@ def take_turns(modules: Sequence[nn.Module], *, device: torch.device) -> None:
 
 
 def stream_layers(module: nn.Module, *, device: torch.device) -> None:
-    """Let a network wait in CPU memory; each layer visits the device while it computes."""
-    from diffusers.hooks import apply_group_offloading  # slow to import, and most runs need none
-
+    """Let a network wait in CPU memory; each layer's weights visit the device while it computes."""
     module.to("cpu")
     set_execution_device(module, device)
-    apply_group_offloading(
-        module,
-        onload_device=device,
-        offload_device=torch.device("cpu"),
-        offload_type="leaf_level",
-        use_stream=device.type == "cuda",
-    )
+    # Both slow to import, and most runs need neither.
+    if is_quantized(module):
+        # accelerate asks for each weight by its dtype, which quantised ones do not have.
+        from diffusers.hooks import apply_group_offloading
+
+        apply_group_offloading(
+            module,
+            onload_device=device,
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+        )
+    else:
+        from accelerate import cpu_offload
+
+        cpu_offload(module, execution_device=device)
+
+
+def compile_networks(backbone: Backbone) -> None:
+    """Compile what is called as a module: the denoiser, and the two halves of the VAE.
+
+    The hooks of `take_turns` stay outside the compiled code, so that networks still travel.
+    """
+    vae = backbone.components()["vae"]
+    for network in (backbone.denoiser, *vae.children()):
+        network.forward = torch.compile(network.forward)
 
 
 def _enter(

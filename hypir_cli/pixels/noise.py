@@ -12,9 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
+
+from hypir_cli.pixels.color import luma
 
 BLOCK = 32
 """Side of a noise block in latent pixels."""
+GRADIENT_SCALE = 4.0 / 255.0
+"""Mean slope per pixel at which noise has 63% of its weight."""
 
 
 def image_key(pixels: NDArray[np.generic]) -> bytes:
@@ -61,6 +66,26 @@ def noise_window(
     ]
     y, x = top - first_row * BLOCK, left - first_column * BLOCK
     return torch.cat(rows, 1)[None, :, y : y + height, x : x + width]
+
+
+def gradient_weight(images: Tensor, *, factor: int) -> Tensor:
+    """Weight of the noise at each latent pixel, by how steep the image is there: near 0 where it is flat, near 1 on detail.
+
+    Args:
+        images: RGB, (B, 3, H, W), 0..1.
+        factor: Image pixels per latent pixel, along one axis; H and W are multiples of it.
+
+    Returns:
+        (B, 1, H / factor, W / factor), 0..1.
+
+    Source: after the region-discriminative noise of CODSR; the curve is ours.
+    """
+    light = luma(images.float())
+    down = F.pad(light, (0, 0, 0, 1), mode="replicate").diff(dim=-2)
+    right = F.pad(light, (0, 1, 0, 0), mode="replicate").diff(dim=-1)
+    steepness = F.avg_pool2d((down.square() + right.square()).sqrt(), factor)
+    smooth = F.avg_pool2d(F.pad(steepness, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return 1.0 - torch.exp(-smooth / GRADIENT_SCALE)
 
 
 def _block(seed: int, key: bytes, purpose: str, channels: int, row: int, column: int) -> Tensor:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypir_cli.images.data import Pixels
+from hypir_cli.pixels.strips import padded_rows, strips
 from hypir_cli.pixels.tiling import mirrored_border
 
 LUMA = (0.299, 0.587, 0.114)
@@ -29,6 +31,22 @@ def texture_richness(images: Tensor) -> Tensor:
         (B,) float32, at least 0, in squared 8-bit levels.
     """
     return _laplacian(_luma(images)).flatten(1).var(1, correction=0)
+
+
+def pixels_richness(pixels: Pixels) -> float:
+    """`texture_richness` of a whole image (H, W, C), C 1 or 3, strip by strip; any size from 1x1 on.
+
+    Args:
+        pixels: uint8 or uint16; 16 bits are rounded to 8 as they are for `texture_richness`.
+    """
+    height, width = int(pixels.shape[0]), int(pixels.shape[1])
+    total = squares = 0.0
+    for top, bottom in strips(height, width):
+        response = laplacian(_luma(padded_rows(pixels, top, bottom, halo=1) / 255.0)).double()
+        total += float(response.sum())
+        squares += float(response.square().sum())
+    mean = total / (height * width)
+    return max(squares / (height * width) - mean * mean, 0.0)
 
 
 def smooth_richness(images: Tensor) -> Tensor:

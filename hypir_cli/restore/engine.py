@@ -3,55 +3,35 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 
 import torch
 
-from hypir_cli.config.restore import ControlConfig, PromptConfig, RestoreConfig
-from hypir_cli.errors import ConfigError
+from hypir_cli.config.restore import PromptConfig, RestoreConfig
+from hypir_cli.errors import ConfigError, DeviceError
 from hypir_cli.images import ImageData, quantize
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
+from hypir_cli.models.device import dtype_name, is_out_of_memory
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, settle
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.bleed import spread_under
-from hypir_cli.pixels.detail import match_texture
-from hypir_cli.pixels.texture import TexturePredictor
+from hypir_cli.restore.blend import enlarged, mixed
 from hypir_cli.restore.canvas import Source
 from hypir_cli.restore.limits import choose_limits
+from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.parity import ParityTiles, restore_parity
-from hypir_cli.restore.restorer import Progress, Restorer
-from hypir_cli.restore.tile_pass import Request, StageTimes
+from hypir_cli.restore.restorer import Progress, Restorer, TileLimits
+from hypir_cli.restore.richness import meet_texture, predict_texture
+from hypir_cli.restore.tile_pass import Request
+from hypir_cli.restore.times import StageTimes
 
 logger = logging.getLogger(__name__)
 
-PROBE_SIDE = 384
-"""Side in pixels of the windows from which automatic texture is predicted."""
-PROBE_COUNT = 3
-"""Such windows along each axis, at most."""
-AUTO_GAIN = 0.5
-"""Fine detail is amplified by at most 1 and this times the root of the enlargement to reach a predicted texture: what is enlarged
-lacks more of it, and loses less by it (`benchmarks/peers.py`)."""
-AUTO_SHARE = 0.5
-"""Of a predicted texture that is aimed at: predictions are often off by a factor of 2, and detail that is there needs no more."""
-
-
-@dataclass
-class Outcome:
-    """One image, restored."""
-
-    samples: list[Pixels]
-    """One result per seed, (H, W, C) in the input's depth."""
-    seeds: list[int]
-    """Seed of each sample."""
-    texture: float | None
-    """Texture asked of the model; None when it was left to it."""
-    detail_gains: list[float] = field(default_factory=list)
-    """Factor on each sample's fine detail after the model, 1 where nothing was asked."""
-    times: StageTimes = field(default_factory=StageTimes)
-    """Seconds by stage."""
+FIDELITY_SHARE = 0.25
+"""Of the coefficient timestep: that of the restoration nearer to the input which `fidelity` mixes in, where there is no LoRA for it."""
 
 
 class Engine:
@@ -72,9 +52,17 @@ class Engine:
     ) -> None:
         self.model = model
         self.config = config
-        self.limits = choose_limits(model.backbone, config.tiles)
-        self._restorer = Restorer(model.backbone, limits=self.limits)
+        limits = choose_limits(model.backbone, config.tiles)
+        self._restorer = Restorer(model.backbone, limits=limits)
+        self._nearer_restorer = self._restorer
+        if model.nearer is not None:
+            self._nearer_restorer = Restorer(model.nearer.backbone, limits=limits)
         self._prompts = prompts or PromptCache(model.backbone)
+
+    @property
+    def limits(self) -> TileLimits:
+        """Tile limits that the next image starts with; smaller than at first once the memory ran out."""
+        return self._restorer.limits
 
     @classmethod
     def load(
@@ -92,7 +80,6 @@ class Engine:
         """
         config = config or RestoreConfig()
         model = load_model(config.model, config.runtime)
-        check_controls(model, config.control)
         cache = None
         if prompts is not None:
             used = [_used(model.backbone, prompt) for prompt in prompts]
@@ -110,6 +97,16 @@ class Engine:
             notes.append(
                 f"{self.model.weights} was trained without generativity; the noise is mixed in, but "
                 "the model is not told."
+            )
+        control = self.config.control
+        if control.fidelity == 0 and self.model.nearer is not None:
+            notes.append("--lora-fidelity changes nothing without --fidelity.")
+        if control.generativity == 0 and control.generativity_where != "everywhere":
+            notes.append("--generativity-where changes nothing without --generativity.")
+        if self.config.control.texture not in (None, "auto") and not self.model.texture:
+            notes.append(
+                f"{self.model.weights} was trained without texture conditioning; the result is "
+                "brought to the asked texture after the model."
             )
         return notes
 
@@ -129,19 +126,61 @@ class Engine:
         control = self.config.control
         image = replace(image, pixels=spread_under(image.pixels, image.alpha))
         size = self.config.size.output_size(image.height, image.width)
-        texture = self._texture(image, size)
-        outcome = Outcome(samples=[], seeds=[], texture=texture)
+        source = Source(image.pixels, out_size=size)
+        outcome = Outcome(
+            samples=[],
+            seeds=[],
+            texture=self._texture(image, size),
+            enlarged=partial(enlarged, source, bits=image.bit_depth),
+            times=StageTimes(device=self.model.backbone.device),
+        )
         for sample in range(control.samples):
-            request = self._request(prompt, seed=control.seed + sample, texture=texture)
-            pixels = self._once(image, size, request, outcome.times, on_progress)
+            seed = control.seed + sample
+            pixels = self._faithful(image, size, prompt, seed, outcome, on_progress)
             with outcome.times.measure("other"):
-                outcome.detail_gains.append(self._match_texture(pixels, image, texture))
-            outcome.samples.append(pixels)
-            outcome.seeds.append(request.seed)
+                meet_texture(
+                    pixels,
+                    outcome,
+                    control=control,
+                    scale=size[0] / image.height,
+                    parity=self.config.tiles.parity,
+                )
+                outcome.full.append(pixels)
+                outcome.samples.append(outcome.blend(control.strength, sample=sample))
+            outcome.seeds.append(seed)
         return outcome
+
+    def _faithful(
+        self,
+        image: ImageData,
+        size: tuple[int, int],
+        prompt: str,
+        seed: int,
+        outcome: Outcome,
+        on_progress: Progress | None,
+    ) -> Pixels:
+        """The model's result, mixed as `fidelity` says with one that is nearer to the input."""
+        request = self._request(prompt, seed=seed, texture=outcome.texture)
+        share = self.config.control.fidelity
+        near_request, times = self._nearer(request), outcome.times
+        if share == 1.0:
+            return self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
+        pixels = self._once(self._restorer, image, size, request, times, on_progress)
+        if share == 0.0:
+            return pixels
+        near = self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
+        return mixed(pixels, near, share)
+
+    def _nearer(self, request: Request) -> Request:
+        """What the restoration nearer to the input is asked for."""
+        if self.model.nearer is None:
+            return replace(request, coeff_timestep=round(FIDELITY_SHARE * request.coeff_timestep))
+        traits = self.model.nearer.backbone.traits
+        return replace(request, timestep=traits.timestep, coeff_timestep=traits.coeff_timestep)
 
     def _once(
         self,
+        restorer: Restorer,
         image: ImageData,
         size: tuple[int, int],
         request: Request,
@@ -149,37 +188,37 @@ class Engine:
         on_progress: Progress | None,
     ) -> Pixels:
         if self.config.tiles.parity:
-            return self._parity(image, size, request)
-        return self._restorer.restore(
+            return self._parity(restorer.backbone, image, size, request)
+        return restorer.restore(
             image.pixels, request=request, out_size=size, times=times, on_progress=on_progress
         )
 
-    def _match_texture(self, pixels: Pixels, image: ImageData, texture: float | None) -> float:
-        """Bring the result to the texture; a predicted one is only approached, since the prediction may be wrong."""
-        control = self.config.control
-        if texture is None or self.config.tiles.parity:
-            return 1.0
-        least, most = 1.0 / control.texture_gain, control.texture_gain
-        if control.texture == "auto":
-            scale = pixels.shape[0] / image.height
-            most = min(most, 1.0 + AUTO_GAIN * math.sqrt(max(scale, 1.0)))
-            return match_texture(pixels, AUTO_SHARE * texture, least=1.0, most=most)
-        return match_texture(pixels, texture, least=least, most=most, soft=True)
-
-    def _parity(self, image: ImageData, size: tuple[int, int], request: Request) -> Pixels:
+    def _parity(
+        self, backbone: Backbone, image: ImageData, size: tuple[int, int], request: Request
+    ) -> Pixels:
         """The reference's whole-canvas tiling; needs memory for the whole image in float."""
         whole = Source(image.pixels, out_size=(image.height, image.width))
-        restored = restore_parity(
-            self.model.backbone,
-            whole.window((0, image.height), (0, image.width)),
-            prompt=request.prompt,
-            tiles=_parity_tiles(self.config.tiles.size),
-            upscale=self._parity_scale(image, size),
-            posterior_seed=request.seed if request.posterior == "sample" else None,
-            timestep=request.timestep,
-            coeff_timestep=request.coeff_timestep,
-            color_fix=request.color_fix,
-        )
+        try:
+            restored = restore_parity(
+                backbone,
+                whole.window((0, image.height), (0, image.width)),
+                prompt=request.prompt,
+                tiles=_parity_tiles(self.config.tiles.size),
+                upscale=self._parity_scale(image, size),
+                posterior_seed=request.seed if request.posterior == "sample" else None,
+                timestep=request.timestep,
+                coeff_timestep=request.coeff_timestep,
+                color_fix=request.color_fix,
+            )
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise _does_not_fit(image) from error
+            raise
+        if not torch.isfinite(restored).all():
+            raise DeviceError(
+                f"the networks overflow in {dtype_name(backbone.dtype)}.",
+                hint="use --dtype bf16 or fp32, or leave --parity out, which then computes again",
+            )
         pixels = quantize(restored[0].permute(1, 2, 0).cpu().numpy(), image.bit_depth)
         return pixels[:, :, : image.pixels.shape[2]]
 
@@ -199,6 +238,7 @@ class Engine:
             seed=seed,
             texture=texture,
             generativity=control.generativity,
+            generativity_where=control.generativity_where,
             posterior=control.posterior,
             timestep=traits.timestep if control.timestep is None else control.timestep,
             coeff_timestep=traits.coeff_timestep
@@ -221,36 +261,10 @@ class Engine:
         return None if predictor is None else predict_texture(predictor, image, size=size)
 
 
-@torch.inference_mode()
-def predict_texture(
-    predictor: TexturePredictor, image: ImageData, *, size: tuple[int, int]
-) -> float:
-    """Texture richness of the clean image behind a degraded one, from evenly spread windows of it."""
-    source = Source(image.pixels, out_size=size)
-    rows, columns = (_spread(length) for length in size)
-    values = [float(predictor(source.window(row, column))) for row in rows for column in columns]
-    return sum(values) / len(values)
-
-
-def _spread(length: int) -> list[tuple[int, int]]:
-    side = min(PROBE_SIDE, length)
-    count = min(PROBE_COUNT, max(1, length // side))
-    starts = [(length - side) * index // max(count - 1, 1) for index in range(count)]
-    return [(start, start + side) for start in starts]
-
-
-def check_controls(model: LoadedModel, control: ControlConfig) -> None:
-    """Refuse a texture that nothing can follow.
-
-    Raises:
-        ConfigError: The checkpoint has no texture conditioning.
-    """
-    if control.texture is None or control.texture == "auto" or model.texture:
-        return
-    raise ConfigError(
-        f"{model.weights} was trained without texture conditioning, so --texture cannot act on it.",
-        hint="drop --texture, or use a checkpoint trained with `texture.enabled: true` "
-        "(`hypir info FILE` shows it)",
+def _does_not_fit(image: ImageData) -> DeviceError:
+    return DeviceError(
+        f"out of memory: --parity holds the whole image ({image.width}x{image.height}) in float.",
+        hint="leave --parity out: then any size fits",
     )
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-
-import psutil
-import torch
 
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.config.schema import to_dict
@@ -28,8 +24,10 @@ from hypir_cli.folder import (
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
 from hypir_cli.images import ImageData, Reading, read_image
-from hypir_cli.restore.engine import Engine, Outcome
+from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
+from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.history import History
+from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
 
@@ -47,6 +45,7 @@ def restore_folder(
     on_event: Callable[[Event], None] = lambda event: None,
     on_tiles: Progress | None = None,
     on_ready: Callable[[Engine], None] = lambda engine: None,
+    load_engine: Callable[[RestoreConfig, Sequence[str] | None], Engine] | None = None,
 ) -> FolderReport:
     """Restore files, folders and patterns into a file or folder.
 
@@ -60,6 +59,7 @@ def restore_folder(
         on_event: Told of every image that is started, done, skipped or failed.
         on_tiles: Told (tiles done, tiles in all) of the image at work.
         on_ready: Gets the engine once it is loaded, before the first image.
+        load_engine: Makes the engine from the settings and the prompts that are known; None loads a new one.
 
     Returns:
         What became of each image; failed ones are in it, not raised.
@@ -104,7 +104,9 @@ def restore_folder(
     describe = None
     if load_describer is not None and wants_model(config.prompt):
         describe = load_describer(config.prompt, config.runtime.device)
-    worker = _Worker(config, jobs, describe=describe, on_tiles=on_tiles)
+    worker = _Worker(
+        config, jobs, describe=describe, on_tiles=on_tiles, load_engine=load_engine or _load_engine
+    )
     on_ready(worker.engine)
     made: list[str] = []
     tell = partial(_remember, made=made, on_event=on_event)
@@ -158,20 +160,25 @@ class _Worker:
         *,
         describe: Describe | None,
         on_tiles: Progress | None,
+        load_engine: Callable[[RestoreConfig, Sequence[str] | None], Engine],
     ) -> None:
         self._config = config
         self._on_tiles = on_tiles
         self._prompts = PromptBook(config.prompt, describe=describe)
         known = None if self._prompts.needs_images else self._known_prompts(jobs)
-        self.engine = Engine.load(config, prompts=known)
+        self.engine = load_engine(config, known)
 
     def restore(self, image: ImageData, job: Job) -> Restored:
         """The samples of one image and what the report says of them."""
         engine = self.engine
         prompt = self._prompts.prompt(job.input_path, relative=Path(job.relative_path), image=image)
-        _reset_peak(engine)
+        reset_peak_memory(engine.model.backbone.device)
         outcome = engine.restore(image, prompt=prompt, on_progress=self._on_tiles)
-        return Restored(samples=outcome.samples, details=_details(engine, outcome, prompt))
+        return Restored(
+            samples=outcome.samples,
+            details=_details(engine, outcome, prompt),
+            notes=tuple(dict.fromkeys(outcome.notes)),
+        )
 
     def _known_prompts(self, jobs: Sequence[Job]) -> list[str]:
         """Every prompt the run can need; one that cannot be read fails with its own image later."""
@@ -184,45 +191,35 @@ class _Worker:
         return known
 
 
+def _load_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Engine:
+    return Engine.load(config, prompts=prompts)
+
+
 def _never(image: ImageData, job: Job) -> Restored:
     """Stands where no image is restored: a dry run, or a folder that is done."""
     raise AssertionError(f"{job.input_path} was not to be restored")
 
 
 def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, object]:
-    times = outcome.times
+    times, backbone = outcome.times, engine.model.backbone
     return {
         "prompt": prompt,
         "seeds": outcome.seeds,
         "texture": outcome.texture,
+        "textures_reached": outcome.textures_reached,
         "detail_gains": outcome.detail_gains,
+        "device": str(backbone.device),
+        "dtype": dtype_name(backbone.dtype),
         "tile": engine.limits.largest,
+        "tiles_at_once": engine.limits.batch,
         "stages": {
             "encode": times.encode,
             "denoise": times.denoise,
             "decode": times.decode,
             "other": times.other,
         },
-        "peak_memory": peak_memory(engine.model.backbone.device),
+        "peak_memory": peak_memory(backbone.device),
     }
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: on CUDA the most since the last reset on the device, elsewhere the most this process ever held."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _reset_peak(engine: Engine) -> None:
-    device = engine.model.backbone.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _pixels(config: RestoreConfig, height: int, width: int) -> int:

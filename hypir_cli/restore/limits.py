@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from hypir_cli.config.restore import TileConfig, parse_bytes
 from hypir_cli.errors import ConfigError, DeviceError
 from hypir_cli.models.backbones.base import Backbone
-from hypir_cli.models.device import free_memory
+from hypir_cli.models.device import free_memory, total_memory
 from hypir_cli.restore.restorer import TileLimits, native_limits
+
+logger = logging.getLogger(__name__)
 
 MEMORY_SHARE = 0.7
 """Share of the free memory that tiles may take: the rest is for images, libraries and other programs."""
@@ -19,8 +22,9 @@ LARGEST_BATCH = 8
 def choose_limits(backbone: Backbone, config: TileConfig) -> TileLimits:
     """Tile limits for a loaded backbone.
 
-    The tile is the backbone's own size unless the memory is too small for it, so that results do not depend on how busy
-    the machine is.
+    Tiles have the backbone's own size, and as many go through the networks at once as the device's whole memory holds, so
+    that results do not depend on how busy the machine is. Where other programs leave too little for that, tiles are fewer and
+    then smaller, and a warning says so, since rounding and blending then differ a little.
 
     Args:
         backbone: Its weights are in place already, so that free memory counts without them.
@@ -47,19 +51,14 @@ def choose_limits(backbone: Backbone, config: TileConfig) -> TileLimits:
         limits = TileLimits(largest=largest, overlap=overlap, batch=1)
     else:
         limits = _shrunk(limits, backbone, budget)
-    batch = config.batch or _batch(limits, backbone, budget)
-    return TileLimits(largest=limits.largest, overlap=limits.overlap, batch=batch)
+    return replace(limits, batch=config.batch or _batch(limits, backbone, config, budget))
 
 
 def _budget(backbone: Backbone, config: TileConfig) -> int:
     """Bytes for the activations of one network call."""
     if config.max_memory is None:
         return int(free_memory(backbone.device) * MEMORY_SHARE)
-    weights = sum(
-        parameter.numel() * parameter.element_size()
-        for module in backbone.components().values()
-        for parameter in module.parameters()
-    )
+    weights = _weight_bytes(backbone)
     room = parse_bytes(config.max_memory) - weights
     if room <= 0:
         raise DeviceError(
@@ -68,6 +67,14 @@ def _budget(backbone: Backbone, config: TileConfig) -> int:
             hint="allow more, or use --dtype bf16, --quantize or --offload",
         )
     return room
+
+
+def _weight_bytes(backbone: Backbone) -> int:
+    return sum(
+        parameter.numel() * parameter.element_size()
+        for module in backbone.components().values()
+        for parameter in module.parameters()
+    )
 
 
 def _shrunk(limits: TileLimits, backbone: Backbone, budget: int) -> TileLimits:
@@ -82,10 +89,34 @@ def _shrunk(limits: TileLimits, backbone: Backbone, budget: int) -> TileLimits:
                 hint="close other programs, raise --max-memory, or use --backbone tiny",
             )
         largest = smaller
+    if largest != limits.largest:
+        logger.warning(
+            "little memory: tiles of %d px instead of %d; edges are blended elsewhere than usual.",
+            largest,
+            limits.largest,
+        )
     return TileLimits(largest=largest, overlap=min(overlap, largest // 4), batch=limits.batch)
 
 
-def _batch(limits: TileLimits, backbone: Backbone, budget: int) -> int:
+def _batch(limits: TileLimits, backbone: Backbone, config: TileConfig, budget: int) -> int:
+    """Tiles per call: what fits the device, or `max_memory`; fewer only where other programs hold what is missing."""
     if backbone.device.type == "cpu":
         return 1
-    return max(1, min(LARGEST_BATCH, budget // backbone.activation_bytes(limits.largest)))
+    each = backbone.activation_bytes(limits.largest)
+    if config.max_memory is not None:
+        return _within(budget // each)
+    whole = int(total_memory(backbone.device) * MEMORY_SHARE) - _weight_bytes(backbone)
+    usual, possible = _within(whole // each), _within(budget // each)
+    if possible < usual:
+        logger.warning(
+            "other programs hold memory of %s: %d tiles at once instead of %d; the last digits of "
+            "results may differ.",
+            backbone.device,
+            possible,
+            usual,
+        )
+    return min(usual, possible)
+
+
+def _within(count: int) -> int:
+    return max(1, min(LARGEST_BATCH, count))

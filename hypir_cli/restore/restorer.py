@@ -16,9 +16,11 @@ import torch
 from hypir_cli.errors import DeviceError
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.device import is_out_of_memory, release_cached_memory
 from hypir_cli.pixels.tiling import LARGEST_SHARE, SMALLEST_SHARE, TilePlan, plan_tiles
 from hypir_cli.restore.canvas import STRIP, Source, make_sink
-from hypir_cli.restore.tile_pass import Request, StageTimes, TilePass
+from hypir_cli.restore.tile_pass import Request, TilePass
+from hypir_cli.restore.times import StageTimes
 
 Progress = Callable[[int, int], None]
 """Called with (tiles done, tiles in all)."""
@@ -101,25 +103,51 @@ class Restorer:
         size = out_size or (int(pixels.shape[0]), int(pixels.shape[1]))
         limits: TileLimits | None = self.limits
         while limits is not None:
-            try:
-                return self._restore(
-                    pixels,
-                    size,
-                    limits=limits,
-                    request=request,
-                    times=times or StageTimes(),
-                    on_progress=on_progress,
+            restored = self._attempt(
+                pixels,
+                size,
+                limits=limits,
+                request=request,
+                times=times or StageTimes(device=self.backbone.device),
+                on_progress=on_progress,
+            )
+            if restored is not None:
+                # The next image starts where this one ended, instead of failing its way down again.
+                self.limits = limits
+                return restored
+            # Only here has the error left, whose traceback held the tensors.
+            release_cached_memory()
+            limits = limits.halved(multiple=self.backbone.traits.tile_multiple)
+            if limits is not None:
+                logger.warning(
+                    "out of memory; going on with tiles of %d px, %d at once",
+                    limits.largest,
+                    limits.batch,
                 )
-            except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                _free_cache()
-                limits = limits.halved(multiple=self.backbone.traits.tile_multiple)
-                logger.warning("out of memory; trying again with %s", limits)
         raise DeviceError(
             f"out of memory on {self.backbone.device} even with the smallest tiles.",
             hint="close other programs, choose --device cpu, or a smaller backbone",
         )
+
+    def _attempt(
+        self,
+        pixels: Pixels,
+        size: tuple[int, int],
+        *,
+        limits: TileLimits,
+        request: Request,
+        times: StageTimes,
+        on_progress: Progress | None,
+    ) -> Pixels | None:
+        """The restored image; None when the memory was too small."""
+        try:
+            return self._restore(
+                pixels, size, limits=limits, request=request, times=times, on_progress=on_progress
+            )
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                return None
+            raise
 
     @torch.inference_mode()
     def _restore(
@@ -156,15 +184,3 @@ def native_limits(backbone: Backbone, *, overlap: int = 64, batch: int = 1) -> T
     """Limits around the backbone's native tile, for when memory is no concern; small tiles overlap by a quarter at most."""
     largest = int(backbone.traits.native_tile * LARGEST_SHARE)
     return TileLimits(largest=largest, overlap=min(overlap, largest // 4), batch=batch)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text
-
-
-def _free_cache() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,13 +15,12 @@ from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.prediction import mix_noise
+from hypir_cli.pixels.blending import Corner, blended_bands
 from hypir_cli.pixels.color import ColorFix
-from hypir_cli.pixels.noise import image_key, noise_window
+from hypir_cli.pixels.noise import gradient_weight, image_key, noise_window
 from hypir_cli.pixels.tiling import TilePlan
 from hypir_cli.restore.canvas import Source
-
-Corner = tuple[int, int]
-"""Top and left of a tile in image pixels."""
+from hypir_cli.restore.times import StageTimes
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +37,8 @@ class Request:
     """Texture richness to aim for; None leaves it to the model."""
     generativity: float = 0.0
     """Level of the noise mixed into the latent, 0..1."""
+    generativity_where: Literal["everywhere", "detail"] = "everywhere"
+    """Whether that level holds everywhere, or flat areas get less."""
     posterior: Literal["mean", "sample"] = "mean"
     """Mean or sample of the VAE posterior."""
     timestep: int
@@ -48,31 +47,6 @@ class Request:
     """Timestep of the clean-latent formula, 0..999."""
     color_fix: ColorFix = "wavelet"
     """Where the result's colours come from."""
-
-
-@dataclass
-class StageTimes:
-    """Seconds spent in each stage, summed over tiles."""
-
-    encode: float = 0.0
-    """VAE encoder."""
-    denoise: float = 0.0
-    """Denoiser."""
-    decode: float = 0.0
-    """VAE decoder."""
-    other: float = 0.0
-    """Cutting, blending, colour fix, rounding."""
-    synchronize: Callable[[], None] | None = field(default=None, repr=False)
-    """Waits for the device; None where work is done when the call returns."""
-
-    @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
-        """Add the block's wall time to a stage."""
-        start = time.perf_counter()
-        yield
-        if self.synchronize is not None:
-            self.synchronize()
-        setattr(self, stage, getattr(self, stage) + time.perf_counter() - start)
 
 
 class TilePass:
@@ -101,6 +75,7 @@ class TilePass:
         self._request = request
         self._times = times
         self._noise = NoisePlanes(backbone, request, source.pixels)
+        self._overflowed: set[str] = set()
 
     def bands(self, *, batch: int) -> Iterator[tuple[Tensor, int]]:
         """Finished rows from top to bottom, and how many tiles are done.
@@ -111,21 +86,9 @@ class TilePass:
         Yields:
             Pairs (rows (3, n, W) float32 around 0..1, tiles done); the rows are empty until a row of tiles is complete.
         """
-        rows, columns = self._plan.rows, self._plan.columns
-        row_weights, column_weights = rows.weights(), columns.weights()
-        band = torch.zeros(3, rows.tile, max(columns.tile, columns.length))
-        ends = (*rows.starts[1:], rows.length)
-        for index, (top, end) in enumerate(zip(rows.starts, ends, strict=True)):
-            for chosen in _batches(len(columns.starts), batch):
-                lefts = [columns.starts[column] for column in chosen]
-                tiles = self._tiles([(top, left) for left in lefts])
-                with self._times.measure("other"):
-                    for tile, left, column in zip(tiles, lefts, chosen, strict=True):
-                        weight = row_weights[index][:, None] * column_weights[column]
-                        band[:, :, left : left + columns.tile].addcmul_(tile, weight)
-                yield band[:, :0], index * len(columns.starts) + chosen.stop
-            yield band[:, : end - top, : columns.length], (index + 1) * len(columns.starts)
-            band = _shifted(band, end - top)
+        yield from blended_bands(
+            self._plan, self._tiles, batch=batch, blending=lambda: self._times.measure("other")
+        )
 
     def _tiles(self, corners: list[Corner]) -> Tensor:
         """Restored tiles, (len(corners), 3, tile, tile) float32 on the CPU."""
@@ -136,39 +99,66 @@ class TilePass:
                 for top, left in corners
             ]
             images = torch.cat(windows).to(self._backbone.device)
-        restored = self._network(images, corners)
+        restored = self._decode(self._denoise(self._encode(images, corners))).cpu()
+        self._times.collect()
         if torch.isfinite(restored).all():
             return restored
-        logger.warning("the network gave NaN in %s; computing in float32", self._backbone.dtype)
-        with self._backbone.in_float32():
-            restored = self._network(images, corners)
-        if not torch.isfinite(restored).all():
-            raise DeviceError(
-                "the network gives NaN even in float32.",
-                hint="check the weights: the LoRA or the encoder may not belong to this backbone",
-            )
+        return self._rescued(images, corners)
+
+    def _rescued(self, images: Tensor, corners: list[Corner]) -> Tensor:
+        """The tiles again, step by step, with only those networks in float32 that overflow."""
+        latents = self._finite("vae", lambda: self._encode(images, corners))
+        clean = self._finite("denoiser", lambda: self._denoise(latents))
+        restored = self._finite("vae", lambda: self._decode(clean)).cpu()
+        self._times.collect()
         return restored
 
-    def _network(self, images: Tensor, corners: list[Corner]) -> Tensor:
-        """Encode, denoise once, predict the clean latent, decode."""
+    def _finite(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
+        value = compute()
+        if torch.isfinite(value).all():
+            return value
+        if name not in self._overflowed:
+            logger.warning("the %s overflowed; computing it in float32 where it does", name)
+        self._overflowed.add(name)
+        with self._backbone.in_float32(name):
+            value = compute()
+        if torch.isfinite(value).all():
+            return value
+        raise DeviceError(
+            f"the {name} gives NaN even in float32.",
+            hint="check the weights: the LoRA or the encoder may not belong to this backbone",
+        )
+
+    def _encode(self, images: Tensor, corners: list[Corner]) -> Tensor:
+        """Latents of tiles, with the noise that was asked for."""
+        with self._times.measure_on_device("encode"):
+            noise = self._noise.posterior(images, corners)
+            latents = self._backbone.encode(images, noise=noise)
+            noise = self._noise.generativity(latents, corners)
+            if noise is None:
+                return latents
+            if self._request.generativity_where == "detail":
+                factor = self._backbone.traits.spatial_factor
+                noise = noise * gradient_weight(images, factor=factor).to(noise)
+            return mix_noise(latents, noise, level=torch.tensor(self._request.generativity))
+
+    def _denoise(self, latents: Tensor) -> Tensor:
+        """Clean latents after one call of the denoiser."""
         backbone, request = self._backbone, self._request
-        with self._times.measure("encode"):
-            latents = backbone.encode(images, noise=self._noise.posterior(images, corners))
-        noise = self._noise.generativity(latents, corners)
-        if noise is not None:
-            level = torch.tensor(request.generativity, device=latents.device)
-            latents = mix_noise(latents, noise, level=level)
-        with self._times.measure("denoise"):
+        with self._times.measure_on_device("denoise"):
+            # Timesteps stay on the CPU: looking one up there waits for no device.
             output = backbone.denoise(
                 latents,
-                prompt=request.prompt.select([0] * len(images)),
-                timestep=torch.tensor(request.timestep, device=latents.device),
-                controls=self._controls(len(images)),
+                prompt=request.prompt.select([0] * len(latents)),
+                timestep=torch.tensor(request.timestep),
+                controls=self._controls(len(latents)),
             )
-            coefficient = torch.tensor(request.coeff_timestep, device=latents.device)
-            clean = backbone.predict_clean(latents, output, timestep=coefficient)
-        with self._times.measure("decode"):
-            return backbone.decode(clean).cpu()
+            coefficient = torch.tensor(request.coeff_timestep)
+            return backbone.predict_clean(latents, output, timestep=coefficient)
+
+    def _decode(self, clean: Tensor) -> Tensor:
+        with self._times.measure_on_device("decode"):
+            return self._backbone.decode(clean)
 
     def _controls(self, batch: int) -> Controls | None:
         if self._backbone.control_embedding is None:
@@ -219,15 +209,3 @@ class NoisePlanes:
             for top, left in corners
         ]
         return torch.cat(windows)
-
-
-def _batches(count: int, size: int) -> list[range]:
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _shifted(band: Tensor, rows: int) -> Tensor:
-    """The band with its first rows gone and zeros at the end."""
-    shifted = torch.zeros_like(band)
-    kept = max(band.shape[1] - rows, 0)
-    shifted[:, :kept] = band[:, band.shape[1] - kept :]
-    return shifted

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from hypir_cli.config.train import RunConfig, resolved_yaml
-from hypir_cli.errors import CheckpointError, ConfigError, HypirError, InputError
+from hypir_cli.errors import CheckpointError, HypirError, InputError
+from hypir_cli.train.balance import Balance
 from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.interrupts import stop_requests
 from hypir_cli.train.monitor import Monitor
 from hypir_cli.train.report import Observer, RunOutcome, StepReport, Window
+from hypir_cli.train.resume import find_checkpoint
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Stage
 from hypir_cli.train.state import (
-    STATE_FILE,
     RunState,
-    checkpoint_dir,
-    checkpoint_steps,
     load_checkpoint,
     prune,
     save_checkpoint,
@@ -57,7 +57,14 @@ def run_training(
         CheckpointError: A checkpoint cannot be written, read or used.
         HypirError: Too many updates in a row were not finite.
     """
-    source = find_checkpoint(config.output_dir, resume)
+    observer = observer or Observer()
+    damaged: list[str] = []
+    with runtime.together():
+        here = runtime.is_main
+        found = (
+            find_checkpoint(config.output_dir, resume, on_damaged=damaged.append) if here else None
+        )
+    source = runtime.from_main(found)
     optimizers = make_optimizers(stage, config.optim)
     state = initial_state(config, kind=kind, runtime=runtime)
     torch.manual_seed(config.seed + runtime.rank)
@@ -70,40 +77,13 @@ def run_training(
         validation,
         config=config,
         runtime=runtime,
-        observer=observer or Observer(),
+        observer=observer,
     )
+    for message in damaged:
+        loop.tell(f"Warning: {message}")
     if source is not None:
         loop.tell(f"resumed from {source}")
     return loop.run(replace(state, world_size=runtime.world_size))
-
-
-def find_checkpoint(run_dir: Path, resume: str | None) -> Path | None:
-    """The checkpoint to go on from; None to start anew.
-
-    Raises:
-        ConfigError: The folder holds a run already and `resume` is None.
-        CheckpointError: There is no checkpoint where `resume` says.
-    """
-    steps = checkpoint_steps(run_dir)
-    if resume is None:
-        if steps:
-            raise ConfigError(
-                f"{run_dir} already holds a run (at step {steps[-1]}).",
-                hint="go on with --resume auto, or set another output_dir",
-            )
-        return None
-    if resume == "auto":
-        return checkpoint_dir(run_dir, steps[-1]) if steps else None
-    folder = Path(resume)
-    if (folder / STATE_FILE).is_file():
-        return folder
-    steps = checkpoint_steps(folder)
-    if not steps:
-        raise CheckpointError(
-            f"there is no checkpoint at {folder}.",
-            hint="give a checkpoints/step-N folder, the folder of a run, or auto",
-        )
-    return checkpoint_dir(folder, steps[-1])
 
 
 class _Loop:
@@ -125,6 +105,8 @@ class _Loop:
         self._observer = observer
         self._scores: dict[str, float] = {}
         self._window = Window(config, runtime=runtime)
+        self._monitor: Monitor | None = None
+        self._balance = Balance()
 
     def tell(self, message: str) -> None:
         if self._runtime.is_main:
@@ -132,7 +114,8 @@ class _Loop:
 
     def run(self, state: RunState) -> RunOutcome:
         config, runtime = self._config, self._runtime
-        monitor = self._open_monitor(state)
+        with runtime.together():
+            self._monitor = self._open_monitor(state)
         feed = Feed(
             config,
             runtime=runtime,
@@ -145,16 +128,16 @@ class _Loop:
         stopped = False
         try:
             if state.step == 0:
-                self._before(monitor)
+                self._before()
             with stop_requests() as requested:
                 while state.step < total and not stopped:
-                    state = self._advance(state, feed, monitor)
+                    state = self._advance(state, feed)
                     stopped = runtime.any(requested.is_set())
-                    state = self._after(state, monitor, last=stopped or state.step == total)
+                    state = self._after(state, last=stopped or state.step == total)
         finally:
             feed.close()
-            if monitor is not None:
-                monitor.close()
+            if self._monitor is not None:
+                self._monitor.close()
         return RunOutcome(
             run_dir=config.output_dir,
             result=config.output_dir / self._stage.result_name,
@@ -180,21 +163,27 @@ class _Loop:
                 hint="free some space or set another output_dir",
             ) from error
 
-    def _before(self, monitor: Monitor | None) -> None:
+    def _log(self, step: int, scalars: Mapping[str, float]) -> None:
+        with self._runtime.together():
+            if self._monitor is not None:
+                self._monitor.log(step, scalars)
+
+    def _before(self) -> None:
         """What validation says of the degraded images, and of the model before its first update."""
         if not self._validation.has_scores:
             return
         scores = {f"lq/{k}": v for k, v in self._validation.baseline().items()}
         scores |= {f"val/{k}": v for k, v in self._validation.scores(self._stage).items()}
-        if monitor is not None:
-            monitor.log(0, scores)
+        self._log(0, scores)
 
-    def _advance(self, state: RunState, feed: Feed, monitor: Monitor | None) -> RunState:
+    def _advance(self, state: RunState, feed: Feed) -> RunState:
         config, runtime = self._config, self._runtime
         waited = feed.waited
         outcome = update(self._stage, self._optimizers, feed, state, config=config, runtime=runtime)
         number = outcome.state.step
         self._check_skipped(outcome.state, skipped_before=state.skipped)
+        if warning := self._balance.add(outcome.scalars):
+            self.tell(warning)
         rates = config.schedule.rates(state.step)
         scalars = self._window.add(
             outcome.scalars, rates=rates, state=outcome.state, waited=feed.waited - waited
@@ -204,9 +193,7 @@ class _Loop:
                 StepReport(step=number, total_steps=config.schedule.total_steps, scalars=scalars)
             )
         if number % config.logging.every == 0 or number == config.schedule.total_steps:
-            means = self._window.close()
-            if monitor is not None:
-                monitor.log(number, means)
+            self._log(number, self._window.close())
         return outcome.state
 
     def _check_skipped(self, state: RunState, *, skipped_before: int) -> None:
@@ -223,20 +210,21 @@ class _Loop:
             "then --resume auto from the last checkpoint",
         )
 
-    def _after(self, state: RunState, monitor: Monitor | None, *, last: bool) -> RunState:
+    def _after(self, state: RunState, *, last: bool) -> RunState:
         """Samples, validation and checkpoint, each when it is due."""
         config, step = self._config, state.step
         best = False
         if self._validation.has_scores and (step % config.validation.every == 0 or last):
             self._scores = self._validation.scores(self._stage)
-            if monitor is not None:
-                monitor.log(step, {f"val/{k}": v for k, v in self._scores.items()})
+            self._log(step, {f"val/{k}": v for k, v in self._scores.items()})
             state, best = self._judged(state)
         every = config.logging.samples_every
         if every and (step % every == 0 or last):
             grid = self._validation.grid(self._stage)
-            if monitor is not None:
-                monitor.grid(step, config.output_dir / "samples" / f"step-{step}.png", grid)
+            with self._runtime.together():
+                if self._monitor is not None:
+                    path = config.output_dir / "samples" / f"step-{step}.png"
+                    self._monitor.grid(step, path, grid)
         if best or last or step % config.checkpoint.every == 0:
             self._save(state)
         return state
@@ -256,10 +244,19 @@ class _Loop:
         folder = save_checkpoint(
             config.output_dir, self._stage, self._optimizers, state, runtime=self._runtime
         )
-        if self._runtime.is_main:
-            _replace_file(folder / self._stage.result_name, config.output_dir)
-            prune(config.output_dir, keep_last=config.checkpoint.keep_last, keep=state.best_step)
+        with self._runtime.together():
+            if self._runtime.is_main:
+                _replace_file(folder / self._stage.result_name, config.output_dir)
+                self._prune(state)
         self.tell(f"saved {folder}")
+
+    def _prune(self, state: RunState) -> None:
+        config = self._config
+        try:
+            prune(config.output_dir, keep_last=config.checkpoint.keep_last, keep=state.best_step)
+        except CheckpointError as error:
+            # No reason to end a run whose newest checkpoint is whole.
+            self.tell(f"Warning: {error.message}")
 
 
 def _replace_file(source: Path, folder: Path) -> None:

@@ -28,10 +28,11 @@ from hypir_cli.train.data.prompts import distinct_prompts
 from hypir_cli.train.encoder import EncoderStage
 from hypir_cli.train.gan import GanStage
 from hypir_cli.train.generator import GanModels, timesteps
-from hypir_cli.train.loop import find_checkpoint, run_training
+from hypir_cli.train.loop import run_training
 from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.networks.realesrgan import load_realesrgan
 from hypir_cli.train.report import Observer, RunOutcome
+from hypir_cli.train.resume import find_checkpoint
 from hypir_cli.train.runtime import Runtime, open_runtime
 from hypir_cli.train.stage import Teacher
 from hypir_cli.train.trained import AdapterWeights, TrainedWeights, WholeWeights
@@ -47,8 +48,7 @@ def train_encoder(
     find_checkpoint(config.output_dir, resume)
     with open_runtime(device=config.device, precision=config.optim.precision) as runtime:
         # The encoder trains in float32, and autocast sees to the speed of the rest.
-        backbone = _load(config, runtime.device, dtype=torch.float32)
-        backbone.release_text_encoders()
+        backbone = _load(config, runtime.device, dtype=torch.float32, only_vae=True)
         stage = EncoderStage(backbone, config=config, runtime=runtime)
         return run_training(
             stage, config=config, kind="encoder", runtime=runtime, resume=resume, observer=observer
@@ -139,10 +139,17 @@ def _perceptual(
     return build_perceptual(kind)
 
 
-def _load(config: RunConfig, device: torch.device, *, dtype: torch.dtype) -> Backbone:
+def _load(
+    config: RunConfig, device: torch.device, *, dtype: torch.dtype, only_vae: bool = False
+) -> Backbone:
     model = config.model
     backbone = load_backbone(
-        model.backbone, base=model.base, revision=model.revision, device=device, dtype=dtype
+        model.backbone,
+        base=model.base,
+        revision=model.revision,
+        device=device,
+        dtype=dtype,
+        only_vae=only_vae,
     )
     if model.encoder is not None:
         load_encoder(backbone, model.encoder)

@@ -10,17 +10,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.errors import DeviceError
+from hypir_cli.errors import DeviceError, HypirError
+from hypir_cli.train.watch import Watch
 
+T = TypeVar("T")
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _BUCKET = 32 * 2**20
 """Numbers per all-reduce call: large enough to be fast, small enough to cost little memory."""
+_STORE_TIMEOUT = timedelta(seconds=20)
 
 
 class Runtime:
@@ -76,8 +80,8 @@ class Runtime:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for bucket in _buckets(gradients):
             flat = torch.cat([gradient.flatten() for gradient in bucket])
-            flat = self._accelerator.reduce(flat, reduction="mean")
-            parts = flat.split([gradient.numel() for gradient in bucket])
+            flat = self._reduced(flat, "mean")
+            parts = torch.split(flat, [gradient.numel() for gradient in bucket])
             for gradient, part in zip(bucket, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
 
@@ -85,8 +89,7 @@ class Runtime:
         """Sum of a tensor over the ranks."""
         if self.world_size == 1:
             return value
-        summed: Tensor = self._accelerator.reduce(value, reduction="sum")
-        return summed
+        return self._reduced(value, "sum")
 
     def mean_scalars(self, scalars: Mapping[str, float]) -> dict[str, float]:
         """Mean of each number over the ranks; every rank gives the same names."""
@@ -102,9 +105,55 @@ class Runtime:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
 
-    def wait(self) -> None:
-        """Go on when all ranks are here."""
-        self._accelerator.wait_for_everyone()
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What fails on one rank inside the block fails on all, with its reason; every rank enters it.
+
+        Raises:
+            HypirError: That of the block, or that of another rank.
+        """
+        failure: HypirError | None = None
+        try:
+            yield
+        except HypirError as error:
+            failure = error
+        if not self.any(failure is not None):
+            return
+        told = None if failure is None else (failure.message, failure.hint)
+        first = next(each for each in self._gathered(told) if each is not None)
+        raise failure or HypirError(first[0], hint=first[1])
+
+    def from_main(self, value: T) -> T:
+        """The main process's value, on all ranks."""
+        return self._gathered(value)[0]
+
+    def _gathered(self, value: T) -> list[T]:
+        """One (small) value of every rank, in the order of the ranks."""
+        if self.world_size == 1:
+            return [value]
+        from accelerate.utils import gather_object
+
+        with _lost_others():
+            gathered: list[T] = gather_object([value])
+        return gathered
+
+    def _reduced(self, value: Tensor, reduction: Literal["mean", "sum"]) -> Tensor:
+        with _lost_others():
+            reduced: Tensor = self._accelerator.reduce(value, reduction=reduction)
+        return reduced
+
+
+@contextmanager
+def _lost_others() -> Iterator[None]:
+    """Messages between processes fail when one of them is gone; its own reason is told by the watch."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise HypirError(
+            f"another process of the run cannot be reached any more: {reason}",
+            hint="its own output says why; go on from the last checkpoint with --resume auto",
+        ) from error
 
 
 @contextmanager
@@ -128,12 +177,55 @@ def open_runtime(*, device: str, precision: Precision, shard: bool = False) -> I
             f"{os.environ['WORLD_SIZE']} processes were started, but this one found no others.",
             hint="set device: cpu, or start one process",
         )
+    runtime = Runtime(accelerator, precision=precision, shard=shard)
     try:
-        yield Runtime(accelerator, precision=precision, shard=shard)
-    finally:
+        with _watched(runtime):
+            yield runtime
+        # Not after a failure: leaving in order waits for the others.
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+    finally:
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@contextmanager
+def _watched(runtime: Runtime) -> Iterator[None]:
+    """Whatever ends this process inside the block ends the others, with its reason.
+
+    Raises:
+        HypirError: The reason of another process, where that failed first and this one for want of it.
+    """
+    if runtime.world_size == 1:
+        yield
+        return
+    watch = Watch(_store(runtime), rank=runtime.rank, world_size=runtime.world_size)
+    watch.start()
+    try:
+        yield
+    except BaseException as error:
+        told = (
+            error.message if isinstance(error, HypirError) else f"{type(error).__name__}: {error}"
+        )
+        first = watch.fail(told)
+        watch.leave()
+        if isinstance(error, HypirError) and told not in first:
+            raise HypirError(first, hint=error.hint) from error
+        raise
+    else:
+        watch.leave()
+
+
+def _store(runtime: Runtime) -> Any:
+    """A store of their own for the watches, held by the first process on a free port."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    host = os.environ.get("MASTER_ADDR", "127.0.0.1")
+    held = None
+    if runtime.is_main:
+        held = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=_STORE_TIMEOUT)
+    port = runtime.from_main(None if held is None else held.port)
+    assert port is not None
+    return held or TCPStore(host, port, is_master=False, timeout=_STORE_TIMEOUT)
 
 
 def _check_device(device: str, *, precision: Precision) -> None:

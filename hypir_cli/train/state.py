@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -27,6 +28,8 @@ from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Stage
 
 STATE_FILE = "state.json"
+FILES_FILE = "files.json"
+"""What else lies in a checkpoint, each file with its size in bytes."""
 _STEP = re.compile(r"step-(\d+)")
 
 
@@ -109,19 +112,34 @@ def save_checkpoint(
         if runtime.is_main:
             shutil.rmtree(partial, ignore_errors=True)
         raise
-    if runtime.is_main:
-        _publish(partial, final)
-    runtime.wait()
+    with runtime.together():
+        if runtime.is_main:
+            try:
+                _publish(partial, final)
+            except OSError as error:
+                raise _unwritable(final, str(error)) from error
     return final
 
 
 def prune(run_dir: Path, *, keep_last: int, keep: int | None) -> None:
-    """Remove all but the newest checkpoints and the one of step `keep`."""
+    """Remove all but the newest checkpoints and the one of step `keep`.
+
+    Raises:
+        CheckpointError: One cannot be removed.
+    """
     for step in checkpoint_steps(run_dir)[:-keep_last]:
-        if step != keep:
+        if step == keep:
+            continue
+        folder = checkpoint_dir(run_dir, step)
+        try:
             # The state goes first: a folder without it is no checkpoint, so a half-removed one is never resumed.
-            (checkpoint_dir(run_dir, step) / STATE_FILE).unlink()
-            shutil.rmtree(checkpoint_dir(run_dir, step))
+            (folder / STATE_FILE).unlink()
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot remove the old checkpoint {folder}: {error}.",
+                hint="see who holds it, or raise checkpoint.keep_last; the newest is whole",
+            ) from error
 
 
 def load_checkpoint(
@@ -218,14 +236,21 @@ def _save_plain(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def _agree(failure: str, final: Path, *, runtime: Runtime) -> None:
     """All ranks go on, or all raise."""
-    if runtime.any(bool(failure)):
-        raise CheckpointError(
-            f"cannot write the checkpoint {final}: {failure or 'another process failed'}.",
-            hint="free some space; the older checkpoints are whole, so --resume auto goes on from the newest",
-        )
+    with runtime.together():
+        if failure:
+            raise _unwritable(final, failure)
+
+
+def _unwritable(final: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"cannot write the checkpoint {final}: {reason}.",
+        hint="free some space; the older checkpoints are whole, so --resume auto goes on from the newest",
+    )
 
 
 def _publish(partial: Path, final: Path) -> None:
+    sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+    (partial / FILES_FILE).write_text(json.dumps(sizes, indent=2) + "\n", encoding="utf-8")
     for path in [*partial.iterdir(), partial]:
         _flush(path)
     if final.exists():
@@ -235,7 +260,10 @@ def _publish(partial: Path, final: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    """To the disk, and not just to the system; Windows knows that for files open for writing only."""
+    if path.is_dir() and sys.platform == "win32":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

@@ -13,10 +13,10 @@ from PIL import Image
 
 from hypir_cli.caption.models.base import CaptionInput, Outcome
 from hypir_cli.errors import BackboneError, DeviceError
+from hypir_cli.models.device import DTYPES, pick_device
 
 LLAVA_MODEL = "llava-hf/llava-1.5-7b-hf"
 BLIP_MODEL = "Salesforce/blip-image-captioning-base"
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PLAIN_CHAT = "USER: {image} {question} ASSISTANT:"
 """LLaVA 1.5's own turn format, for model folders without a chat template."""
 
@@ -134,8 +134,8 @@ def _load(
 ) -> tuple[Any, Any]:
     from transformers import AutoProcessor
 
-    chosen = _device(device)
-    dtype = _DTYPES.get(precision, torch.bfloat16 if chosen.type == "cuda" else torch.float32)
+    chosen = pick_device(device)
+    dtype = DTYPES.get(precision, torch.bfloat16 if chosen.type == "cuda" else torch.float32)
     try:
         processor = AutoProcessor.from_pretrained(model, revision=revision)
         network = factory.from_pretrained(model, revision=revision, dtype=dtype)
@@ -150,14 +150,6 @@ def _load(
             hint=f"where there is network: hf download {model} --local-dir DIR; then --model DIR",
         ) from error
     return network.to(chosen).eval(), processor
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def _roomy(image: Image.Image) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,11 @@ class ComparisonRow:
 
 
 def write_comparison_page(
-    path: Path, rows: Sequence[ComparisonRow], *, title: str = "Before and after"
+    path: Path,
+    rows: Sequence[ComparisonRow],
+    *,
+    title: str = "Before and after",
+    refer: Callable[[Path], str] | None = None,
 ) -> list[tuple[str, str]]:
     """Write a page with a before/after slider for every row.
 
@@ -36,6 +40,7 @@ def write_comparison_page(
         path: The HTML file.
         rows: At least one image.
         title: Heading of the page.
+        refer: Address of a picture as the page calls it; None refers to the files as described.
 
     Returns:
         Rows that are not on the page because a picture cannot be read: their names, and why.
@@ -46,11 +51,11 @@ def write_comparison_page(
     """
     if not rows:
         raise ValueError("a comparison page needs at least one row")
-    pictures = Pictures(path, "beside")
+    refer = refer or Pictures(path, "beside").refer
     images, problems = [], []
     for row in rows:
         try:
-            images.append(_image(row, pictures))
+            images.append(_image(row, refer))
         except InputError as error:
             problems.append((row.name, error.message))
     write_page(
@@ -64,13 +69,13 @@ def write_comparison_page(
     return problems
 
 
-def _image(row: ComparisonRow, pictures: Pictures) -> dict[str, object]:
+def _image(row: ComparisonRow, refer: Callable[[Path], str]) -> dict[str, object]:
     labels = [f"Restored {number}" for number in range(1, len(row.after) + 1)]
     if len(row.after) == 1:
         labels = ["Restored"]
-    versions = [{"label": "Input", "src": pictures.refer(row.before)}]
+    versions = [{"label": "Input", "src": refer(row.before)}]
     versions += [
-        {"label": label, "src": pictures.refer(after)}
+        {"label": label, "src": refer(after)}
         for label, after in zip(labels, row.after, strict=True)
     ]
     return {"name": shown_name(row.name), "versions": versions}

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.errors import BackboneError
+from hypir_cli.errors import BackboneError, DeviceError
 from hypir_cli.models import prediction
 from hypir_cli.models.backbones.controls import ControlEmbedding, Controls
+from hypir_cli.models.execution import (
+    compute_dtype,
+    float32_weights,
+    is_quantized,
+    module_device,
+    set_execution_device,
+)
 from hypir_cli.models.memory import estimate_tile_bytes
 from hypir_cli.models.prediction import PredictionKind
 from hypir_cli.pixels.texture import TexturePredictor
@@ -116,6 +123,26 @@ class Backbone(ABC):
     control_embedding: ControlEmbedding | None = None
     texture_predictor: TexturePredictor | None = None
 
+    @classmethod
+    def load_vae(
+        cls,
+        base: str | None = None,
+        *,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Backbone:
+        """A backbone that encodes and decodes on a device; its text encoders are released, its denoiser stays away.
+
+        The arguments are those of the class's own `load`.
+        """
+        load: Callable[..., Backbone] = cls.load  # type: ignore[attr-defined]
+        backbone = load(base, revision=revision, device="cpu", dtype=dtype)
+        backbone.release_text_encoders()
+        backbone.components()["vae"].to(device)
+        set_execution_device(backbone.denoiser, torch.device(device))
+        return backbone
+
     @abstractmethod
     def components(self) -> Mapping[str, nn.Module]:
         """The live modules by name: `vae`, `denoiser`, and text encoders (`text_encoder`, `text_encoder_2`...).
@@ -191,8 +218,7 @@ class Backbone(ABC):
     def enable_controls(self) -> ControlEmbedding:
         """Add the (zero-initialised) control embedding, or return the one that is there."""
         if self.control_embedding is None:
-            weight = next(self.denoiser.parameters())
-            self.control_embedding = ControlEmbedding(self.control_dim()).to(weight.device)
+            self.control_embedding = ControlEmbedding(self.control_dim()).to(self.device)
         return self.control_embedding
 
     def control_vector(self, controls: Controls | None, *, batch: int) -> Tensor | None:
@@ -256,29 +282,32 @@ class Backbone(ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the denoiser lives."""
-        return next(self.denoiser.parameters()).device
+        """Where the denoiser computes, also when its weights wait elsewhere."""
+        return module_device(self.denoiser)
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the denoiser computes in."""
-        return next(self.denoiser.parameters()).dtype
+        """What the denoiser computes in, whatever its weights and adapters are stored as."""
+        return compute_dtype(self.denoiser)
 
     @contextmanager
-    def in_float32(self) -> Iterator[None]:
-        """Compute in float32 inside the block (a rescue for overflowing half precision), then go back."""
-        # Per tensor: float32 adapters in a half-precision denoiser must come back as they were.
-        tensors = [
-            tensor
-            for module in self.components().values()
-            for tensor in (*module.parameters(), *module.buffers())
-            if tensor.is_floating_point()
-        ]
-        dtypes = [tensor.dtype for tensor in tensors]
-        try:
-            for tensor in tensors:
-                tensor.data = tensor.data.float()
+    def in_float32(self, *names: str) -> Iterator[None]:
+        """Compute in float32 inside the block (a rescue for overflowing half precision), then go back.
+
+        Args:
+            names: Networks by the names of `components`; none given takes those that restore, `vae` and `denoiser`.
+
+        Raises:
+            DeviceError: The denoiser is meant and quantised, so there are no exact weights to compute with.
+        """
+        parts = self.components()
+        chosen = [parts[name] for name in names or ("vae", "denoiser") if name in parts]
+        if any(is_quantized(module) for module in chosen):
+            raise DeviceError(
+                f"the quantised {self.traits.name} overflows in {self.dtype}.",
+                hint="use --quantize none, another --quantize, or --dtype bf16",
+            )
+        with ExitStack() as stack:
+            for module in chosen:
+                stack.enter_context(float32_weights(module))
             yield
-        finally:
-            for tensor, dtype in zip(tensors, dtypes, strict=True):
-                tensor.data = tensor.data.to(dtype)

@@ -1,4 +1,4 @@
-"""The noise level of rectified flows: one convention for SD3, FLUX.1 and FLUX.2.
+"""What the families trained as rectified flows share, SD3, FLUX.1 and FLUX.2: one convention for the noise level.
 
 These models see the timestep `1000 * sigma`, where sigma is the noise share of the latent after whatever shift the family's
 scheduler applies. The shift only decides at which of these sigmas a sampler with many steps stops by; so a timestep of 200 means
@@ -13,16 +13,27 @@ from typing import Any
 from torch import Tensor
 
 from hypir_cli.errors import BackboneError
+from hypir_cli.models.backbones.pretrained import PretrainedBackbone
+from hypir_cli.models.prediction import PredictionKind
 
 SCHEDULER_CLASS = "FlowMatchEulerDiscreteScheduler"
 
 
-def sigma_of(timestep: Tensor, *, num_train_timesteps: int) -> Tensor:
-    """Noise share in 0..1 of the timestep that a flow network is given; same shape, float32.
+class FlowBackbone(PretrainedBackbone):
+    """A transformer that predicts a flow velocity."""
 
-    Source: Stable Diffusion 3 (arXiv:2403.03206), section 3.1.
-    """
-    return timestep.float() / num_train_timesteps
+    @classmethod
+    def prediction_of(cls, scheduler_config: Mapping[str, Any], *, source: str) -> PredictionKind:
+        """Flow; see `require_flow`."""
+        require_flow(scheduler_config, source=source)
+        return "flow"
+
+    def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
+        """Noise share in 0..1 of the timestep that the network is given.
+
+        Source: Stable Diffusion 3 (arXiv:2403.03206), section 3.1.
+        """
+        return timestep.float() / self.traits.num_train_timesteps
 
 
 def require_flow(scheduler_config: Mapping[str, Any], *, source: str) -> None:

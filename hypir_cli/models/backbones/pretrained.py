@@ -2,47 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.errors import BackboneError, DeviceError
+from hypir_cli.config.families import find_family
+from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.base import Backbone, BackboneTraits
 from hypir_cli.models.backbones.controls import Controls
-from hypir_cli.models.execution import compute_dtype, is_quantized, module_device
+from hypir_cli.models.backbones.schedule import read_scheduler_config
+from hypir_cli.models.components import (
+    empty_component,
+    load_component,
+    load_tokenizer,
+    settle,
+)
+from hypir_cli.models.device import release_cached_memory
+from hypir_cli.models.execution import module_device
+from hypir_cli.models.hub import find_base
+from hypir_cli.models.layout import WEIGHTLESS, missing_parts
 from hypir_cli.models.memory import estimate_tile_bytes
 from hypir_cli.models.prediction import PredictionKind
-from hypir_cli.models.presets import BackbonePreset
+
+Model = TypeVar("Model", bound="PretrainedBackbone")
 
 
 class PretrainedBackbone(Backbone):
     """A KL autoencoder with scale and shift, text encoders by name, and a denoiser.
 
     Args:
-        traits: Facts about the model.
-        vae: `AutoencoderKL` or one of its relatives.
-        denoiser: U-Net or transformer.
-        text_encoders: By diffusers' component name: `text_encoder`, `text_encoder_2`...
-        tokenizers: By diffusers' component name: `tokenizer`, `tokenizer_2`...
+        networks: By subfolder of the base: `vae`, `unet` or `transformer`, `text_encoder`, `text_encoder_2`...
+        tokenizers: By subfolder of the base: `tokenizer`, `tokenizer_2`...
+        scheduler_config: Mapping of `scheduler_config.json`; its `clip_sample` is ignored on purpose.
+
+    Raises:
+        BackboneError: The configurations are those of another kind of model.
     """
+
+    name: ClassVar[str]
+    """Registry name."""
+    parts: ClassVar[Mapping[str, type[Any]]]
+    """Subfolder of the base -> class that reads it."""
 
     def __init__(
         self,
         *,
-        traits: BackboneTraits,
-        vae: nn.Module,
-        denoiser: nn.Module,
-        text_encoders: Mapping[str, nn.Module],
+        networks: Mapping[str, nn.Module],
         tokenizers: Mapping[str, Any],
+        scheduler_config: Mapping[str, Any],
     ) -> None:
-        self.traits = traits
-        self.vae: Any = vae
-        self.denoiser = denoiser
-        self.text_encoders = dict(text_encoders)
+        family = find_family(self.name)
+        self.preset = family.preset
+        self.vae: Any = networks["vae"]
+        self.denoiser = networks[family.denoiser]
+        self.text_encoders = {
+            part: network for part, network in networks.items() if part.startswith("text_encoder")
+        }
         self.tokenizers = dict(tokenizers)
+        prediction = self.prediction_of(scheduler_config, source=f"this {self.name}")
+        self.traits = self._traits(prediction)
+
+    @classmethod
+    def load(
+        cls: type[Model],
+        base: str | None = None,
+        *,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Model:
+        """The backbone from a diffusers-layout folder or a hub id; None takes the preset's ids.
+
+        Raises:
+            BackboneError: The weights cannot be found, downloaded or read.
+        """
+        return cls._read(base, revision=revision, device=device, dtype=dtype, only_vae=False)
+
+    @classmethod
+    def load_vae(
+        cls: type[Model],
+        base: str | None = None,
+        *,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Model:
+        """See `Backbone.load_vae`; here the denoiser has its shape and no numbers."""
+        return cls._read(base, revision=revision, device=device, dtype=dtype, only_vae=True)
+
+    @classmethod
+    def _read(
+        cls: type[Model],
+        base: str | None,
+        *,
+        revision: str | None,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        only_vae: bool,
+    ) -> Model:
+        family = find_family(cls.name)
+        root = find_base(base, name=cls.name, preset=family.preset, revision=revision)
+        scheduler_config = read_scheduler_config(root / "scheduler")
+        cls.prediction_of(scheduler_config, source=str(root))
+        parts = cls._present(root, only_vae=only_vae)
+        networks = {
+            part: empty_component(kind, root, part)
+            if only_vae and part != "vae"
+            else cls.load_network(kind, root, part, dtype=dtype)
+            for part, kind in parts.items()
+            if part not in WEIGHTLESS
+        }
+        tokenizers = {
+            part: load_tokenizer(kind, root, part)
+            for part, kind in parts.items()
+            if part in WEIGHTLESS
+        }
+        backbone = cls(networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config)
+        settle(backbone.components(), device=torch.device(device))
+        return backbone
+
+    @classmethod
+    def _present(cls, root: Path, *, only_vae: bool) -> dict[str, type[Any]]:
+        """The parts to read: all that the folder has, or VAE and denoiser."""
+        family = find_family(cls.name)
+        if only_vae:
+            return {part: cls.parts[part] for part in ("vae", family.denoiser)}
+        optional = family.preset.optional_components
+        left_out = optional if missing_parts(root, optional) else ()
+        return {part: kind for part, kind in cls.parts.items() if part not in left_out}
+
+    @classmethod
+    def load_network(cls, kind: type[Any], root: Path, part: str, *, dtype: torch.dtype) -> Any:
+        """One network of a base folder.
+
+        Raises:
+            BackboneError: Its weights cannot be read.
+        """
+        return load_component(kind, root, part, dtype=dtype)
+
+    @classmethod
+    @abstractmethod
+    def prediction_of(cls, scheduler_config: Mapping[str, Any], *, source: str) -> PredictionKind:
+        """What the denoiser's output means, by the configuration of its scheduler.
+
+        Raises:
+            BackboneError: A model of another kind.
+        """
+
+    @abstractmethod
+    def latent_multiple(self) -> int:
+        """Sides of a latent must be multiples of this."""
 
     def components(self) -> Mapping[str, nn.Module]:
         """The live modules by name."""
@@ -85,16 +198,6 @@ class PretrainedBackbone(Backbone):
         denoiser: Any = self.denoiser
         return denoiser.config
 
-    @property
-    def device(self) -> torch.device:
-        """Where the denoiser computes, also when its weights wait elsewhere."""
-        return module_device(self.denoiser)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What the denoiser computes in, whatever its weights and adapters are stored as."""
-        return compute_dtype(self.denoiser)
-
     def activation_bytes(self, tile: int) -> int:
         """Peak bytes of activations of one tile: the VAE's, in whose dtype the largest ones are."""
         return estimate_tile_bytes(tile, bytes_per_value=self._vae_dtype().itemsize)
@@ -125,57 +228,23 @@ class PretrainedBackbone(Backbone):
     def release_text_encoders(self) -> None:
         """Free the text encoders' memory."""
         self.text_encoders.clear()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_cached_memory()
 
-    @contextmanager
-    def in_float32(self) -> Iterator[None]:
-        """See `Backbone.in_float32`.
-
-        Raises:
-            DeviceError: The denoiser is quantised, so there are no exact weights to compute with.
-        """
-        if is_quantized(self.denoiser):
-            raise DeviceError(
-                f"the quantised {self.traits.name} overflows in {self.dtype}.",
-                hint="use --quantize none, another --quantize, or --dtype bf16",
-            )
-        with super().in_float32():
-            yield
+    def _traits(self, prediction: PredictionKind) -> BackboneTraits:
+        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        preset = self.preset
+        return BackboneTraits(
+            name=self.name,
+            prediction=prediction,
+            spatial_factor=factor,
+            latent_channels=int(self.vae.config.latent_channels),
+            native_tile=preset.native_tile or int(self.denoiser_config.sample_size) * factor,
+            tile_multiple=factor * self.latent_multiple(),
+            lora_targets=preset.lora_targets,
+            timestep=preset.timestep,
+            coeff_timestep=preset.coeff_timestep,
+        )
 
     def _vae_dtype(self) -> torch.dtype:
         dtype: torch.dtype = next(self.vae.parameters()).dtype
         return dtype
-
-
-def traits_of(
-    vae: Any,
-    *,
-    name: str,
-    preset: BackbonePreset,
-    prediction: PredictionKind,
-    native_tile: int,
-    latent_multiple: int,
-) -> BackboneTraits:
-    """Traits from a loaded VAE and a preset.
-
-    Args:
-        vae: Its configuration gives channels and factor.
-        name: Registry name.
-        preset: Timesteps, LoRA targets and, where it has one, the tile.
-        prediction: What the denoiser's output means.
-        native_tile: Tile side in image pixels where the preset has none.
-        latent_multiple: Sides of a latent must be multiples of this.
-    """
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    return BackboneTraits(
-        name=name,
-        prediction=prediction,
-        spatial_factor=factor,
-        latent_channels=int(vae.config.latent_channels),
-        native_tile=preset.native_tile or native_tile,
-        tile_multiple=factor * latent_multiple,
-        lora_targets=preset.lora_targets,
-        timestep=preset.timestep,
-        coeff_timestep=preset.coeff_timestep,
-    )

@@ -1,23 +1,61 @@
-"""Calling a text-conditioned diffusers U-Net; what Stable Diffusion 2 and XL share."""
+"""What the families with a text-conditioned diffusers U-Net share, Stable Diffusion 2 and XL.
+
+Texture and generativity are added to the sinusoidal timestep code, by diffusers' own condition input.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from hypir_cli.models.backbones.controls import ControlEmbedding
+from hypir_cli.models.backbones.pretrained import PretrainedBackbone
+from hypir_cli.models.backbones.schedule import alphas_cumprod, look_up, prediction_kind
 from hypir_cli.models.execution import compute_dtype, module_device
+from hypir_cli.models.prediction import PredictionKind
 
 
-def control_width(unet: UNet2DConditionModel) -> int:
-    """Length of the vector that is added to the sinusoidal timestep code."""
-    return int(unet.config.block_out_channels[0])
+class UNetBackbone(PretrainedBackbone):
+    """A U-Net with a schedule of noise levels."""
 
+    def __init__(
+        self,
+        *,
+        networks: Mapping[str, nn.Module],
+        tokenizers: Mapping[str, Any],
+        scheduler_config: Mapping[str, Any],
+    ) -> None:
+        super().__init__(
+            networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config
+        )
+        self._alphas_cumprod = alphas_cumprod(scheduler_config).float()
 
-def accept_controls(unet: UNet2DConditionModel) -> None:
-    """Let a vector of `control_width` reach the timestep code as it is, by diffusers' own condition input."""
-    unet.time_embedding.cond_proj = nn.Identity()
+    @classmethod
+    def prediction_of(cls, scheduler_config: Mapping[str, Any], *, source: str) -> PredictionKind:
+        """Noise or velocity, as the configuration says."""
+        return prediction_kind(scheduler_config)
+
+    def latent_multiple(self) -> int:
+        """Pixels that the network's lowest level sees as one."""
+        levels = len(self.denoiser_config.block_out_channels)
+        return int(2 ** (levels - 1))
+
+    def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
+        """`alphas_cumprod` of the model's own schedule."""
+        return look_up(self._alphas_cumprod, timestep)
+
+    def control_dim(self) -> int:
+        """Width of the sinusoidal timestep code."""
+        return int(self.denoiser_config.block_out_channels[0])
+
+    def enable_controls(self) -> ControlEmbedding:
+        """Add the control embedding, and let its vector reach the timestep code as it is."""
+        network: Any = self.denoiser
+        network.time_embedding.cond_proj = nn.Identity()
+        return super().enable_controls()
 
 
 def call_unet(
@@ -36,7 +74,7 @@ def call_unet(
         latents: (B, C, h, w).
         timestep: Scalar or (B,).
         text: Token embeddings, (B, L, D).
-        control: (B, control_width) added to the timestep code, after `accept_controls`.
+        control: (B, block_out_channels[0]) added to the timestep code, after `enable_controls`.
         added: Further conditions, e.g. `text_embeds` and `time_ids` of Stable Diffusion XL.
 
     Returns:

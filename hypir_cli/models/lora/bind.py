@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from hypir_cli.config.families import family_names, find_family
 from hypir_cli.errors import ConfigError
 from hypir_cli.models.checkpoint import misfit
 from hypir_cli.models.lora.keys import FLAT_PREFIXES
-from hypir_cli.models.lora.kohya import FAMILIES, kohya_names, split
+from hypir_cli.models.lora.kohya import kohya_names, split
 from hypir_cli.models.lora.state import DOWN_SUFFIX, UP_SUFFIX, LoraState
 
 Layer = nn.Linear | nn.Conv2d
@@ -97,7 +98,8 @@ def _resolved(state: LoraState, layers: Mapping[str, Layer]) -> LoraState:
         return state
     flat = {
         name: parts
-        for family in FAMILIES
+        for family in map(find_family, family_names())
+        if family.kohya
         for name, parts in kohya_names(layers, family=family).items()
     }
     tensors: dict[str, Tensor] = {}

@@ -12,13 +12,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from pkgutil import resolve_name
 
 import torch
 from torch import Tensor
 
+from hypir_cli.config.family import Family
+
 FLAT_PREFIX = "lora_unet_"
-FAMILIES = ("sd2", "sdxl", "sd3", "sd35", "flux", "flux2")
-"""Backbones whose layers have names in this convention."""
+
+Names = dict[str, tuple[str, ...]]
+"""Kohya's name, without prefix, -> the module paths it stands for."""
 
 _Names = tuple[tuple[str, tuple[str, ...]], ...]
 _IMAGE_QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
@@ -75,23 +79,33 @@ _UNET_PART = re.compile(
 _MIDDLE_PART = re.compile(r"mid_block\.(?P<kind>resnets|attentions)\.(?P<index>\d+)\.(?P<rest>.+)")
 
 
-def kohya_names(modules: Iterable[str], *, family: str) -> dict[str, tuple[str, ...]]:
-    """Kohya's name, without prefix, -> the module paths it stands for.
+def kohya_names(modules: Iterable[str], *, family: Family) -> Names:
+    """The names of one backbone's layers.
 
     Args:
         modules: Module paths inside a diffusers denoiser; what is fused needs all its parts.
-        family: One of `FAMILIES`.
+        family: A backbone whose record has `kohya`, one of the functions below or another package's.
 
     Returns:
         One entry per layer of the maker's own code; modules without a name there are left out.
     """
-    paths = list(modules)
-    if family == "sd2":
-        return {path.replace(".", "_"): (path,) for path in paths}
-    if family == "sdxl":
-        return _sdxl_names(paths)
-    blocks = _SD3_BLOCKS if family in ("sd3", "sd35") else _FLUX_BLOCKS
-    return _transformer_names(paths, blocks)
+    names: Names = resolve_name(family.kohya)(list(modules))
+    return names
+
+
+def underscored_names(paths: Sequence[str]) -> Names:
+    """Stable Diffusion 2: diffusers' paths with underscores."""
+    return {path.replace(".", "_"): (path,) for path in paths}
+
+
+def sd3_names(paths: Sequence[str]) -> Names:
+    """Stable Diffusion 3: joint blocks."""
+    return _transformer_names(paths, _SD3_BLOCKS)
+
+
+def flux_names(paths: Sequence[str]) -> Names:
+    """FLUX.1 and FLUX.2: double and single blocks."""
+    return _transformer_names(paths, _FLUX_BLOCKS)
 
 
 def fuse(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -136,13 +150,9 @@ def split(
     return parts
 
 
-def _transformer_names(
-    paths: Sequence[str], blocks: Mapping[str, tuple[str, _Names]]
-) -> dict[str, tuple[str, ...]]:
+def _transformer_names(paths: Sequence[str], blocks: Mapping[str, tuple[str, _Names]]) -> Names:
     known = set(paths)
-    names: dict[str, tuple[str, ...]] = {
-        flat: (path,) for path, flat in _TRANSFORMER_TOP.items() if path in known
-    }
+    names: Names = {flat: (path,) for path, flat in _TRANSFORMER_TOP.items() if path in known}
     for prefix in sorted({match[0] for path in paths if (match := re.match(r"\w+\.\d+", path))}):
         kind, _, number = prefix.partition(".")
         target, table = blocks.get(kind, ("", ()))
@@ -153,7 +163,8 @@ def _transformer_names(
     return names
 
 
-def _sdxl_names(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def sdxl_names(paths: Sequence[str]) -> Names:
+    """Stable Diffusion XL: blocks numbered through."""
     found = [match for path in paths if (match := _UNET_PART.fullmatch(path)) and _inner(match)]
     layers = [
         int(m["index"]) + 1 for m in found if m["side"] == "down" and m["kind"] != "downsamplers"
@@ -161,9 +172,7 @@ def _sdxl_names(paths: Sequence[str]) -> dict[str, tuple[str, ...]]:
     # SDXL has two layers per block; what adapts only the way up has one more.
     per_block = max(layers, default=2)
     attended = {m["block"] for m in found if m["side"] == "up" and m["kind"] == "attentions"}
-    names: dict[str, tuple[str, ...]] = {
-        flat: (path,) for path, flat in _SDXL_TOP.items() if path in paths
-    }
+    names: Names = {flat: (path,) for path, flat in _SDXL_TOP.items() if path in paths}
     for match in found:
         name = _block_name(match, per_block=per_block, attended=match["block"] in attended)
         names[name] = (match[0],)

@@ -6,11 +6,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
 
 from hypir_cli.config.train import RunConfig
-from hypir_cli.errors import HypirError
+from hypir_cli.errors import HypirError, InputError
 from hypir_cli.train.data.dataset import Batch, TrainingLoader, make_loader
 from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.data.pool import PairPool
@@ -20,6 +21,8 @@ from hypir_cli.train.stage import Pairs, Teacher
 
 _AHEAD = 3
 """Batches read before they are asked for."""
+_LOOK_EVERY = 0.5
+"""Seconds after which a wait looks whether anybody still reads."""
 
 
 class Feed:
@@ -79,17 +82,18 @@ class Feed:
             start_index=made - refill * self._fresh,
             on_bad_file=on_bad_file,
         )
-        self._batches: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=_AHEAD)
+        self._batches: queue.Queue[Batch] = queue.Queue(maxsize=_AHEAD)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._read, args=(loader,), daemon=True)
-        self._thread.start()
+        # A future keeps whatever ends the reader, so nothing can end it unseen.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+        self._reader = self._executor.submit(self._read, loader)
         self._refill = refill
 
     def next(self) -> Pairs:
         """The next batch, degraded on the device.
 
         Raises:
-            InputError: No file can be read.
+            InputError: No file can be read, or reading ended for another reason.
         """
         while self._refill:
             assert self._pool is not None
@@ -104,10 +108,8 @@ class Feed:
 
     def _made(self) -> Pairs:
         start = time.perf_counter()
-        batch = self._batches.get()
+        batch = self._taken()
         self.waited += time.perf_counter() - start
-        if isinstance(batch, BaseException):
-            raise batch
         gt = batch.images.to(self._runtime.device, non_blocking=True)
         lq, target = self._degraded(gt, batch.keys)
         return Pairs(
@@ -129,17 +131,24 @@ class Feed:
     def close(self) -> None:
         """Stop reading."""
         self._closed.set()
-        self._thread.join()
+        self._executor.shutdown()
+
+    def _taken(self) -> Batch:
+        """The next batch of the reader, or what ended it."""
+        while True:
+            ended = self._reader.done()
+            try:
+                return self._batches.get(timeout=None if ended else _LOOK_EVERY, block=not ended)
+            except queue.Empty:
+                if ended:
+                    raise _ending(self._reader.exception()) from self._reader.exception()
 
     def _read(self, loader: TrainingLoader) -> None:
-        try:
-            for batch in loader:
-                if not self._put(batch):
-                    return
-        except (HypirError, OSError, RuntimeError) as error:
-            self._put(error)
+        for batch in loader:
+            if not self._put(batch):
+                return
 
-    def _put(self, item: Batch | BaseException) -> bool:
+    def _put(self, item: Batch) -> bool:
         while not self._closed.is_set():
             try:
                 self._batches.put(item, timeout=0.1)
@@ -147,3 +156,19 @@ class Feed:
             except queue.Full:
                 continue
         return False
+
+
+def _ending(error: BaseException | None) -> HypirError:
+    """What ended the reader, said in one line."""
+    if isinstance(error, HypirError):
+        return error
+    if isinstance(error, MemoryError):
+        return InputError(
+            "there was not enough memory to read training data.",
+            hint="lower data.workers or data.cache_megabytes, or set data.resize: short-side",
+        )
+    reason = "it stopped" if error is None else f"{type(error).__name__}: {error}".rstrip(": ")
+    return InputError(
+        f"training data cannot be read any more: {reason}.",
+        hint="a reading process may have been killed; set data.workers: 0 to see what happens",
+    )

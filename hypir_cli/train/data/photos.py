@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -14,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from hypir_cli.errors import InputError
+from hypir_cli.images.reading import DECODE_ERRORS
 
 Photo = NDArray[np.uint8]
 Source = TypeVar("Source", bound=Hashable)
-_FAILURES = (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
 
 
 def read_photo(source: Path | bytes, *, name: str, short_side: int | None = None) -> Photo:
@@ -42,7 +41,7 @@ def read_photo(source: Path | bytes, *, name: str, short_side: int | None = None
                 file.draft("RGB", (short_side, short_side))  # a JPEG is decoded at a fraction
             upright = ImageOps.exif_transpose(file)
             image = _to_rgb(upright)
-    except _FAILURES as error:
+    except (*DECODE_ERRORS, MemoryError) as error:
         raise InputError(f"cannot read the image {name}: {error}.") from error
     if short_side is not None and min(image.size) > short_side:
         image = _scale_short_side(image, short_side)

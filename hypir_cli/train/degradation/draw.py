@@ -17,6 +17,7 @@ from hypir_cli.config.degradation import (
     FirstOrderConfig,
     JpegConfig,
     NoiseConfig,
+    OversharpenConfig,
     Range,
     ResizeConfig,
     SecondOrderConfig,
@@ -31,6 +32,7 @@ from hypir_cli.train.degradation.parameters import (
     KernelParameters,
     MarkParameters,
     NoiseParameters,
+    OversharpenParameters,
     ResizeParameters,
     RoundParameters,
 )
@@ -67,6 +69,17 @@ def draw_parameters(
         jpeg_last=bool(last.random() < 0.5),
         final_mode=_RESIZE_MODES[last.integers(len(_RESIZE_MODES))],
         final_sinc=_draw_final_sinc(last, second),
+        oversharpen=_draw_oversharpen(key.generator("oversharpen"), config.oversharpen),
+    )
+
+
+def _draw_oversharpen(
+    rng: np.random.Generator, config: OversharpenConfig
+) -> OversharpenParameters | None:
+    if rng.random() >= config.probability:
+        return None
+    return OversharpenParameters(
+        amount=_uniform(rng, config.amount), sigma=_uniform(rng, config.sigma)
     )
 
 

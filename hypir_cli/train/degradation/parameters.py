@@ -128,6 +128,16 @@ class AgeingParameters:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OversharpenParameters:
+    """One sharpening."""
+
+    amount: float
+    """Share of the detail that is added once more."""
+    sigma: float
+    """Deviation of the gaussian that detail is measured against, in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DegradationParameters:
     """Everything drawn for one sample."""
 
@@ -145,3 +155,5 @@ class DegradationParameters:
     """Last low-pass."""
     jpeg_last: bool
     """Whether the second JPEG comes after the final resize and sinc."""
+    oversharpen: OversharpenParameters | None = None
+    """Sharpening in the second round, if there was any."""

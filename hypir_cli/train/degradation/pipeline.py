@@ -12,7 +12,13 @@ from hypir_cli.config.degradation import DegradationConfig, SharpenConfig
 from hypir_cli.pixels.jpeg import jpeg
 from hypir_cli.train.degradation.ageing import age_print
 from hypir_cli.train.degradation.draw import draw_parameters
-from hypir_cli.train.degradation.filtering import filter2d, resize_to, scale_by, usm_sharpen
+from hypir_cli.train.degradation.filtering import (
+    filter2d,
+    gaussian_blur,
+    resize_to,
+    scale_by,
+    usm_sharpen,
+)
 from hypir_cli.train.degradation.kernels import gaussian_family_kernel, sinc_kernel
 from hypir_cli.train.degradation.noise import add_gaussian_noise, add_poisson_noise
 from hypir_cli.train.degradation.parameters import (
@@ -20,6 +26,7 @@ from hypir_cli.train.degradation.parameters import (
     JpegParameters,
     KernelParameters,
     NoiseParameters,
+    OversharpenParameters,
 )
 
 Output = Literal["full", "small"]
@@ -113,10 +120,17 @@ def _second_round(
         width=max(1, int(width * factor)),
         mode=step.resize.mode,
     )
-    image = _add_noise(image, step.noise)
+    image = _oversharpen(_add_noise(image, step.noise), drawn.oversharpen)
     if drawn.jpeg_last:
         return _compress(_finish(image, drawn, height=height, width=width), step.jpeg)
     return _finish(_compress(image, step.jpeg), drawn, height=height, width=width)
+
+
+def _oversharpen(image: Tensor, drawn: OversharpenParameters | None) -> Tensor:
+    if drawn is None:
+        return image
+    detail = image - gaussian_blur(image, sigma=drawn.sigma)
+    return (image + drawn.amount * detail).clamp(0.0, 1.0)
 
 
 def _finish(image: Tensor, drawn: DegradationParameters, *, height: int, width: int) -> Tensor:

@@ -9,6 +9,7 @@
   const stage = find("stage");
   const view = new View();
   let panes = [];
+  let divider = null;
   let mode = "slider";
 
   const pick = find("image");
@@ -38,7 +39,7 @@
     only.add(described(left));
     const upper = only.add(described(right));
     only.element.append(tag(left.label, "left"), tag(right.label, "right"));
-    new Divider(only, upper, [left.label, right.label]);
+    divider = new Divider(only, upper, [left.label, right.label]);
   }
 
   function showSideBySide() {
@@ -71,6 +72,7 @@
   function show() {
     for (const old of panes) old.close();
     panes = [];
+    divider = null;
     stage.replaceChildren();
     stage.classList.toggle("side", mode === "side");
     (mode === "side" ? showSideBySide : showSlider)();
@@ -114,9 +116,12 @@
     root.scrollIntoView({ behavior: "smooth" });
   });
   document.addEventListener("keydown", (event) => {
-    if (event.target.closest("select, input, .handle")) return;
-    if (event.key === "j") choose(Number(pick.value) + 1);
-    if (event.key === "k") choose(Number(pick.value) - 1);
+    if (event.target.closest?.("select, input, .handle")) return;
+    const step = { j: 1, ArrowRight: 1, k: -1, ArrowLeft: -1 }[event.key];
+    if (step) choose(Number(pick.value) + step);
+    else if (event.key === " " && divider && !event.target.closest?.("button, a")) divider.flip();
+    else return;
+    event.preventDefault();
   });
   connectZoom(view, stage, root);
   choose(0);

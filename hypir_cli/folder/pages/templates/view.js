@@ -141,6 +141,8 @@ class Divider {
     this.element.setAttribute("aria-valuenow", Math.round(this.percent));
     this.upper.style.clipPath = `inset(0 0 0 ${this.percent}%)`;
   }
+  /** Show one whole picture, then the other. */
+  flip() { this.moveTo(this.percent > 50 ? 0 : 100); }
   listen() {
     const element = this.element;
     element.addEventListener("pointerdown", (event) => {
@@ -187,6 +189,9 @@ function connectZoom(view, stage, bar) {
   });
   view.changed();
 }
+
+// Inside another page the picture is what counts.
+if (window.self !== window.top) document.documentElement.classList.add("framed");
 
 function readData(id) {
   return JSON.parse(document.getElementById(id).textContent);

@@ -17,13 +17,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from hypir_cli.errors import BackboneError, CheckpointError
+from hypir_cli.errors import BackboneError, CheckpointError, ConfigError
 from hypir_cli.models.backbones.base import Backbone, BackboneTraits, PromptEmbeds
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.tiny.text import TinyTextConfig, TinyTextEncoder
 from hypir_cli.models.backbones.tiny.unet import TinyUNet, TinyUNetConfig
 from hypir_cli.models.backbones.tiny.vae import TinyVAE, TinyVAEConfig
 from hypir_cli.models.checkpoint import CheckpointInfo, load_tensors, save_tensors
+from hypir_cli.models.execution import compute_dtype, module_device, use_channels_last
 from hypir_cli.pixels.texture import TexturePredictor
 
 TIMESTEP = 200
@@ -81,25 +82,34 @@ class TinyBackbone(Backbone):
     @classmethod
     def load(
         cls,
-        path: Path | None = None,
+        base: str | Path | None = None,
         *,
+        revision: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> TinyBackbone:
         """The backbone in a folder.
 
         Args:
-            path: Folder in the layout of `save`; None takes the weights that come with the package.
+            base: Folder in the layout of `save`; None takes the weights that come with the package.
+            revision: Must be None: there is no hub repository.
             device: Where to compute.
             dtype: What to compute in; the autoencoder's and the denoiser's.
 
         Raises:
+            ConfigError: A revision is given.
             BackboneError: A file is missing.
             CheckpointError: A file is damaged or does not fit its configuration.
         """
-        if path is None:
+        if revision is not None:
+            raise ConfigError(
+                f"the backbone tiny is not on the hub, so it has no revision {revision!r}.",
+                hint="drop --revision",
+            )
+        if base is None:
             with resources.as_file(resources.files("hypir_cli") / "weights" / "tiny") as folder:
                 return cls.load(folder, device=device, dtype=dtype)
+        path = Path(base)
         vae = TinyVAE(_config(TinyVAEConfig, path / "vae"))
         unet = TinyUNet(_config(TinyUNetConfig, path / "unet"))
         text_encoder = TinyTextEncoder(_config(TinyTextConfig, path / "text_encoder"))
@@ -177,17 +187,17 @@ class TinyBackbone(Backbone):
 
     def encode(self, images: Tensor, *, noise: Tensor | None = None) -> Tensor:
         """Latents (B, C, H / 4, W / 4) of images (B, 3, H, W) in 0..1."""
-        weight = next(self._vae.parameters())
-        pixels = (2.0 * images - 1.0).to(device=weight.device, dtype=weight.dtype)
+        device = module_device(self._vae)
+        pixels = (2.0 * images - 1.0).to(device, compute_dtype(self._vae))
         mean, log_variance = self._vae.encode(pixels)
         if noise is None:
             return mean.float()
-        return mean.float() + (0.5 * log_variance.float()).exp() * noise.to(weight.device)
+        return mean.float() + (0.5 * log_variance.float()).exp() * noise.to(device)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W) around 0..1 of latents."""
-        weight = next(self._vae.parameters())
-        pixels = self._vae.decode(latents.to(device=weight.device, dtype=weight.dtype))
+        latents = latents.to(module_device(self._vae), compute_dtype(self._vae))
+        pixels = self._vae.decode(latents)
         return (pixels.float() + 1.0) / 2.0
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
@@ -196,7 +206,7 @@ class TinyBackbone(Backbone):
         known = list(prompts) if self.traits.uses_prompt else [""] * len(prompts)
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(known)]
         with torch.no_grad():
-            ids = torch.tensor(rows, device=next(encoder.parameters()).device)
+            ids = torch.tensor(rows, device=module_device(encoder))
             return PromptEmbeds(sequence=encoder(ids).float())
 
     def token_overflow(self, prompt: str) -> str:
@@ -301,5 +311,6 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def _placed(module: Module, device: torch.device | str, dtype: torch.dtype) -> Module:
-    placed = module.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    return placed.eval().requires_grad_(False)
+    placed = module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    use_channels_last(placed, device=torch.device(device))
+    return placed

@@ -1,0 +1,47 @@
+"""`hypir ui`: the restorer in a local page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hypir_cli.cli import console
+from hypir_cli.cli.options import build, from_settings
+from hypir_cli.config.ui import UiConfig
+from hypir_cli.errors import ConfigError
+
+
+@from_settings(UiConfig)
+def ui(
+    flags: Mapping[str, Any],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FOLDER]...",
+            help="Folders the page may read and write; without any, this one.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Restore in the browser: drop photographs or type a folder, see before and after, turn the controls."""
+    settings = build(UiConfig, {**flags, **({"folders": tuple(folders)} if folders else {})})
+    from hypir_cli.cli.progress import console_logging
+    from hypir_cli.models.allocator import keep_freed_memory
+
+    console_logging()
+    keep_freed_memory()
+    try:
+        from hypir_cli.ui.server import serve
+    except ImportError as error:
+        raise ConfigError(
+            f"the page needs the package {error.name}, which is not installed.",
+            hint="pip install 'hypir[ui]'",
+        ) from error
+
+    def announce(address: str) -> None:
+        console.out.print(f"hypir is at {address} (Ctrl-C ends it)", soft_wrap=True)
+
+    serve(settings, on_ready=announce)

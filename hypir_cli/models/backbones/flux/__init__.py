@@ -1,0 +1,1 @@
+"""FLUX.1: its record, its code, its training preset."""

@@ -1,0 +1,1 @@
+"""FLUX.2 [klein]: its record, its code, its training preset."""

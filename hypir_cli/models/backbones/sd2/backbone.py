@@ -1,0 +1,54 @@
+"""Stable Diffusion 2.1-base and its relatives: KL autoencoder, U-Net, one CLIP text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from hypir_cli.models.backbones.base import PromptEmbeds
+from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.backbones.text import dropped_text, token_ids
+from hypir_cli.models.backbones.unet import UNetBackbone, call_unet
+from hypir_cli.models.execution import module_device
+
+
+class SD2Backbone(UNetBackbone):
+    """Stable Diffusion 2 behind the contract."""
+
+    name = "sd2"
+    parts: ClassVar[Mapping[str, type[Any]]] = {
+        "vae": AutoencoderKL,
+        "unet": UNet2DConditionModel,
+        "text_encoder": CLIPTextModel,
+        "tokenizer": CLIPTokenizer,
+    }
+
+    def encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Last hidden states of CLIP, padding included, (B, 77, D)."""
+        encoder, tokenizer = self.text_encoder("text_encoder"), self.tokenizers["tokenizer"]
+        ids = token_ids(tokenizer, prompts, max_length=tokenizer.model_max_length)
+        output = encoder(ids.to(module_device(encoder)))
+        return PromptEmbeds(sequence=output.last_hidden_state.float())
+
+    def token_overflow(self, prompt: str) -> str:
+        """What comes after CLIP's 77 tokens."""
+        tokenizer = self.tokenizers["tokenizer"]
+        return dropped_text(tokenizer, prompt, max_length=tokenizer.model_max_length)
+
+    def denoise(
+        self,
+        latents: Tensor,
+        *,
+        prompt: PromptEmbeds,
+        timestep: Tensor,
+        controls: Controls | None = None,
+    ) -> Tensor:
+        """See `Backbone.denoise`."""
+        control = self.control_vector(controls, batch=latents.shape[0])
+        return call_unet(
+            self.denoiser, latents, timestep=timestep, text=prompt.sequence, control=control
+        )

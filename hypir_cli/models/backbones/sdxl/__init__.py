@@ -1,0 +1,1 @@
+"""Stable Diffusion XL: its record, its code, its training preset."""

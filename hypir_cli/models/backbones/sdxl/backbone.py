@@ -1,0 +1,90 @@
+"""Stable Diffusion XL: a U-Net with two text encoders and conditioning on image and crop size.
+
+Each tile tells the network its own size as original and target size and no crop. Texture and generativity are added to the
+sinusoidal timestep code, as in Stable Diffusion 2.
+
+The original VAE overflows in float16 and says so in its configuration; it then stays in float32. A base whose `vae/` is one that
+was made safe for float16 (such as madebyollin/sdxl-vae-fp16-fix) keeps all of it in half precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from hypir_cli.models.backbones.base import PromptEmbeds
+from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.backbones.text import clip_embeddings, dropped_text, token_ids
+from hypir_cli.models.backbones.unet import UNetBackbone, call_unet
+
+
+class SdxlBackbone(UNetBackbone):
+    """SDXL behind the contract."""
+
+    name = "sdxl"
+    parts: ClassVar[Mapping[str, type[Any]]] = {
+        "vae": AutoencoderKL,
+        "unet": UNet2DConditionModel,
+        "text_encoder": CLIPTextModel,
+        "text_encoder_2": CLIPTextModelWithProjection,
+        "tokenizer": CLIPTokenizer,
+        "tokenizer_2": CLIPTokenizer,
+    }
+
+    @classmethod
+    def load_network(cls, kind: type[Any], root: Path, part: str, *, dtype: torch.dtype) -> Any:
+        """See `PretrainedBackbone.load_network`; a VAE that says it overflows in float16 stays in float32."""
+        network = super().load_network(kind, root, part, dtype=dtype)
+        if part == "vae" and dtype == torch.float16 and network.config.force_upcast:
+            # Weights rounded to half precision on the way would stay rounded: read them again.
+            return super().load_network(kind, root, part, dtype=torch.float32)
+        return network
+
+    def encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
+        """Both encoders' penultimate layers side by side, (B, 77, 2048), and the second one's prompt vector."""
+        sequences = []
+        for suffix in ("", "_2"):
+            tokenizer = self.tokenizers[f"tokenizer{suffix}"]
+            ids = token_ids(tokenizer, prompts, max_length=tokenizer.model_max_length)
+            sequence, pooled = clip_embeddings(self.text_encoder(f"text_encoder{suffix}"), ids)
+            sequences.append(sequence)
+        return PromptEmbeds(sequence=torch.cat(sequences, dim=-1).float(), pooled=pooled.float())
+
+    def token_overflow(self, prompt: str) -> str:
+        """What comes after CLIP's 77 tokens."""
+        tokenizer = self.tokenizers["tokenizer"]
+        return dropped_text(tokenizer, prompt, max_length=tokenizer.model_max_length)
+
+    def denoise(
+        self,
+        latents: Tensor,
+        *,
+        prompt: PromptEmbeds,
+        timestep: Tensor,
+        controls: Controls | None = None,
+    ) -> Tensor:
+        """One call of the U-Net with micro-conditioning at the tile's own size."""
+        assert prompt.pooled is not None
+        batch, _, height, width = latents.shape
+        return call_unet(
+            self.denoiser,
+            latents,
+            timestep=timestep,
+            text=prompt.sequence,
+            control=self.control_vector(controls, batch=batch),
+            added={
+                "text_embeds": self.to_denoiser(prompt.pooled),
+                "time_ids": self.to_denoiser(self._time_ids(height, width).expand(batch, -1)),
+            },
+        )
+
+    def _time_ids(self, height: int, width: int) -> Tensor:
+        factor = self.traits.spatial_factor
+        size = (height * factor, width * factor)
+        return torch.tensor([(*size, 0, 0, *size)], dtype=torch.float32)

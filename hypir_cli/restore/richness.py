@@ -1,0 +1,74 @@
+"""The texture that a result shall have: as asked or predicted, and met after the model."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from hypir_cli.config.restore import ControlConfig
+from hypir_cli.images import ImageData
+from hypir_cli.images.data import Pixels
+from hypir_cli.pixels.detail import match_texture
+from hypir_cli.pixels.texture import TexturePredictor
+from hypir_cli.restore.canvas import Source
+from hypir_cli.restore.outcome import Outcome
+
+PROBE_SIDE = 384
+"""Side in pixels of the windows from which automatic texture is predicted."""
+PROBE_COUNT = 3
+"""Such windows along each axis, at most."""
+AUTO_GAIN = 0.5
+"""Fine detail is amplified by at most 1 and this times the root of the enlargement to reach a predicted texture: what is enlarged
+lacks more of it, and loses less by it (`benchmarks/peers.py`)."""
+AUTO_SHARE = 0.5
+"""Of a predicted texture that is aimed at: predictions are often off by a factor of 2, and detail that is there needs no more."""
+TEXTURE_TOLERANCE = 0.1
+"""A result whose texture is further from what was asked, by this share of it, gets a note."""
+
+
+def meet_texture(
+    pixels: Pixels, outcome: Outcome, *, control: ControlConfig, scale: float, parity: bool
+) -> None:
+    """Bring a result, in place, to the outcome's texture, and note there what was reached.
+
+    A predicted texture is only approached, since the prediction may be wrong, and never by softening; with `parity` it is left alone.
+    """
+    wanted = outcome.texture
+    if wanted is None or (parity and control.texture == "auto"):
+        outcome.detail_gains.append(1.0)
+        return
+    least, most = 1.0 / control.texture_gain, control.texture_gain
+    if control.texture == "auto":
+        most = min(most, 1.0 + AUTO_GAIN * math.sqrt(max(scale, 1.0)))
+        least, wanted = 1.0, AUTO_SHARE * wanted
+    match = match_texture(pixels, wanted, least=least, most=most)
+    outcome.detail_gains.append(match.gain)
+    outcome.textures_reached.append(match.reached)
+    if control.texture != "auto" and abs(match.reached - wanted) > TEXTURE_TOLERANCE * wanted:
+        why = (
+            "more would draw rims or noise"
+            if match.reached < wanted
+            else "less would blur its edges"
+        )
+        outcome.notes.append(
+            f"texture {wanted:g} was asked, {match.reached:.0f} is reached: {why}."
+        )
+
+
+@torch.inference_mode()
+def predict_texture(
+    predictor: TexturePredictor, image: ImageData, *, size: tuple[int, int]
+) -> float:
+    """Texture richness of the clean image behind a degraded one, from evenly spread windows of it."""
+    source = Source(image.pixels, out_size=size)
+    rows, columns = (_spread(length) for length in size)
+    values = [float(predictor(source.window(row, column))) for row in rows for column in columns]
+    return sum(values) / len(values)
+
+
+def _spread(length: int) -> list[tuple[int, int]]:
+    side = min(PROBE_SIDE, length)
+    count = min(PROBE_COUNT, max(1, length // side))
+    starts = [(length - side) * index // max(count - 1, 1) for index in range(count)]
+    return [(start, start + side) for start in starts]

@@ -1,0 +1,251 @@
+"""The page without a browser: what it may touch, who may talk to it, which settings and command its controls make."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+import threading
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from hypir_cli.cli.app import app
+from hypir_cli.config.restore import RestoreConfig
+from hypir_cli.config.restore_preset import RESTORE_PRESETS, restore_preset
+from hypir_cli.config.schema import resolve
+from hypir_cli.config.ui import UiConfig
+from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.folder.pages import ComparisonRow
+from hypir_cli.ui.access import Access
+from hypir_cli.ui.controls import CONTROLS, NO_PRESET, command_line, preset_values, settings
+from hypir_cli.ui.gallery import PastRun, past_runs, read_report, report_pairs
+from hypir_cli.ui.guard import Guard
+from hypir_cli.ui.shelf import Shelf
+from hypir_cli.ui.worker import Cancelled, Task, Worker
+
+SHOWN = preset_values(NO_PRESET)
+
+
+def test_paths_outside_the_named_folders_are_refused(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    (inside / "link").symlink_to(outside)
+    access = Access([inside])
+    assert access.path("a/b.png") == inside / "a" / "b.png"
+    assert access.path(f'"{inside}/x"') == inside / "x"
+    for text in (str(outside), "../out/x", "link/secret.png", "~/x", "/etc/passwd", "a\0b", " "):
+        with pytest.raises(InputError):
+            access.path(text)
+    with pytest.raises(InputError, match="does not exist"):
+        access.existing("missing.png")
+    with pytest.raises(InputError, match="does not exist"):
+        Access([tmp_path / "missing"])
+
+
+def test_another_address_than_loopback_demands_a_password() -> None:
+    with pytest.raises(ValueError, match="auth_env"):
+        UiConfig(host="0.0.0.0")
+    assert UiConfig(host="0.0.0.0", auth_env="X").host == "0.0.0.0"
+    result = CliRunner().invoke(app, ["ui", "--host", "0.0.0.0", "--no-open"])
+    assert result.exit_code != 0
+
+
+def _answer(
+    headers: dict[str, str], *, credentials: str | None = None
+) -> tuple[int, dict[str, str]]:
+    """Status and headers with which a guarded application answers."""
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {}
+
+    guard = Guard(app, hosts=frozenset({"localhost", "127.0.0.1"}), credentials=credentials)
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    anyio.run(guard, {"type": "http", "headers": raw}, receive, send)
+    found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], found
+
+
+def test_only_the_own_address_and_origin_are_answered() -> None:
+    own = {"Host": "localhost:7860"}
+    status, headers = _answer(own)
+    assert status == 200
+    assert "default-src 'self'" in headers["content-security-policy"]
+    assert _answer(own | {"Origin": "http://localhost:7860"})[0] == 200
+    assert _answer({"Host": "evil.example"})[0] == 403
+    assert _answer({"Host": "localhost.evil.example:7860"})[0] == 403
+    assert _answer({})[0] == 403
+    assert _answer({"Host": "[::1"})[0] == 403
+    assert _answer(own | {"Origin": "http://evil.example"})[0] == 403
+    assert _answer(own | {"Origin": "http://localhost:9999"})[0] == 403
+    assert _answer(own | {"Origin": "null"})[0] == 403
+    assert _answer(own | {"Sec-Fetch-Site": "cross-site"})[0] == 403
+
+
+def test_the_password_is_asked_for_and_compared() -> None:
+    def basic(text: str) -> dict[str, str]:
+        encoded = base64.b64encode(text.encode()).decode()
+        return {"Host": "localhost", "Authorization": f"Basic {encoded}"}
+
+    status, headers = _answer({"Host": "localhost"}, credentials="ann:secret")
+    assert status == 401
+    assert headers["www-authenticate"].startswith("Basic")
+    assert _answer(basic("ann:secret"), credentials="ann:secret")[0] == 200
+    assert _answer(basic("ann:wrong"), credentials="ann:secret")[0] == 401
+    assert (
+        _answer({"Host": "localhost", "Authorization": "Basic %%%"}, credentials="ann:secret")[0]
+        == 401
+    )
+
+
+def test_untouched_controls_are_the_defaults_and_the_shortest_command() -> None:
+    assert settings(NO_PRESET, SHOWN) == RestoreConfig()
+    command = command_line(NO_PRESET, SHOWN, source="a b.jpg", target="out")
+    assert command == "hypir restore 'a b.jpg' out"
+
+
+@pytest.mark.parametrize("preset", [NO_PRESET, *RESTORE_PRESETS])
+def test_the_command_shown_does_what_the_page_does(preset: str) -> None:
+    values = preset_values(preset) | {
+        "prompt.text": "a street, 1930s; it's raining",
+        "control.texture": "3000",
+        "control.generativity": 0.35,
+        "control.seed": 7,
+        "control.samples": 2,
+        "size.scale": 1.5,
+        "output.format": "webp",
+    }
+    config = settings(preset, values)
+    words = shlex.split(command_line(preset, values, source="in", target="out"))
+    assert words[:4] == ["hypir", "restore", "in", "out"]
+    pairs = dict(zip(words[4::2], words[5::2], strict=True))
+    layers = [restore_preset(pairs.pop("--preset"))] if "--preset" in pairs else []
+    keys = {control.flag: control.key for control in CONTROLS}
+    flags = {keys[flag]: _typed(keys[flag], text) for flag, text in pairs.items()}
+    assert resolve(RestoreConfig, layers=[*layers, ("flags", flags)]) == config
+    help_text = CliRunner().invoke(app, ["restore", "--help"]).output
+    assert all(flag in help_text for flag in ("--preset", *keys))
+
+
+def _typed(key: str, text: str) -> Any:
+    if key in ("control.seed", "control.samples"):
+        return int(text)
+    return float(text) if key in ("control.generativity", "size.scale", "control.texture") else text
+
+
+def test_a_preset_moves_the_controls_and_an_unknown_one_is_named() -> None:
+    assert preset_values("enlarge-x4")["size.scale"] == 4.0
+    assert settings("enlarge-x4", preset_values("enlarge-x4")).size.scale == 4.0
+    assert settings("enlarge-x4", preset_values("enlarge-x4") | {"size.scale": 1.0}).size.scale == 1
+    with pytest.raises(ConfigError, match="no preset") as caught:
+        restore_preset("scann")
+    assert caught.value.hint == "did you mean scan?"
+
+
+def test_restore_takes_a_preset_and_flags_beat_it(tmp_path: Path) -> None:
+    Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    own = tmp_path / "own.yaml"
+    own.write_text("size: {scale: 3}\n", encoding="utf-8")
+    for preset, extra, side in (
+        ("enlarge-x2", [], 32),
+        (str(own), [], 48),
+        ("enlarge-x4", ["--scale", "2"], 32),
+    ):
+        out = tmp_path / f"{Path(preset).stem}{side}.png"
+        arguments = [str(tmp_path / "a.png"), str(out), "--preset", preset, *extra]
+        assert CliRunner().invoke(app, ["restore", *arguments]).exit_code == 0
+        with Image.open(out) as result:
+            assert result.size == (side, side)
+
+
+def test_work_is_done_in_order_and_errors_end_only_their_own() -> None:
+    worker, order = Worker(), []
+
+    def fail(task: Task) -> None:
+        raise InputError("it is broken.", hint="mend it")
+
+    def crash(task: Task) -> None:
+        raise RuntimeError("no")
+
+    tasks = [
+        worker.submit(Task(title="one", run=lambda task: order.append(1))),
+        worker.submit(Task(title="two", run=fail)),
+        worker.submit(Task(title="three", run=crash)),
+        worker.submit(Task(title="four", run=lambda task: order.append(4))),
+    ]
+    worker.close()
+    assert order == [1, 4]
+    assert [task.state for task in tasks] == ["done", "failed", "failed", "done"]
+    assert tasks[1].message == "it is broken. Hint: mend it"
+    assert tasks[2].message == "RuntimeError: no"
+
+
+def test_cancelling_stops_running_work_at_its_next_step_and_waiting_work_before_it_begins() -> None:
+    worker, begun, go = Worker(), threading.Event(), threading.Event()
+
+    def steps(task: Task) -> None:
+        begun.set()
+        assert go.wait(30)
+        task.advance(0.5, "half")
+
+    running = worker.submit(Task(title="running", run=steps))
+    waiting = worker.submit(Task(title="waiting", run=lambda task: pytest.fail("it began")))
+    assert begun.wait(30)
+    waiting.cancel()
+    running.cancel()
+    go.set()
+    worker.close()
+    assert (running.state, waiting.state) == ("cancelled", "cancelled")
+    with pytest.raises(Cancelled):
+        running.advance(0.9)
+
+
+def test_files_have_addresses_only_once_they_are_put_on_the_shelf(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    photo = tmp_path / "a.png"
+    scan = tmp_path / "b.tif"
+    for path in (photo, scan):
+        Image.fromarray(rng.integers(0, 255, (9, 7, 3), dtype=np.uint8)).save(path)
+    shelf = Shelf(tmp_path / "pages")
+    (tmp_path / "pages").mkdir()
+    assert shelf.find("../a.png") is None
+    address = shelf.address(photo)
+    assert shelf.address(photo) == address
+    assert shelf.find(address.rsplit("/", 1)[1]) == photo
+    copy = shelf.find(shelf.picture(scan).rsplit("/", 1)[1])
+    assert copy is not None
+    with Image.open(copy) as shown, Image.open(scan) as original:
+        assert np.array_equal(np.asarray(shown), np.asarray(original))
+    row = ComparisonRow(name="</script>", before=photo, after=(scan,))
+    page = shelf.find(shelf.comparison([row], title="<b>").rsplit("/", 1)[1])
+    assert page is not None
+    text = page.read_text(encoding="utf-8")
+    assert str(tmp_path) not in text
+    assert "<b>" not in text.split("<body>")[1]
+
+
+def test_earlier_runs_are_found_by_their_reports(tmp_path: Path) -> None:
+    good = tmp_path / "hypir-report-20260102-030405.json"
+    images = '[{"input": "/a", "outputs": ["/b"], "status": "done"}, {"status": "failed"}]'
+    good.write_text(
+        f'{{"summary": {{"done": 1, "failed": 1}}, "images": {images}}}', encoding="utf-8"
+    )
+    (tmp_path / "hypir-report-20260102-030406.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "hypir-report-today.json").write_text("{", encoding="utf-8")
+    assert past_runs(tmp_path) == [
+        PastRun(path=good, title="2026-01-02 03:04:05: 1 done, 1 failed")
+    ]
+    assert report_pairs(read_report(good)) == [(Path("/a"), (Path("/b"),))]
