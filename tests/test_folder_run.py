@@ -168,8 +168,8 @@ def test_reading_and_writing_overlap_with_computing(tmp_path: Path) -> None:
     read = {job.input_path: threading.Event() for job in jobs}
     original = pipeline.read_image
 
-    def spy(path: Path) -> ImageData:
-        image = original(path)
+    def spy(path: Path, **options: Any) -> ImageData:
+        image = original(path, **options)
         read[path].set()
         return image
 
