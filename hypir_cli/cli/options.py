@@ -31,7 +31,7 @@ Assignments = Annotated[
         "--set", metavar="KEY=VALUE", help="Set any key of the settings file; repeatable."
     ),
 ]
-Shard = Annotated[
+ShardOption = Annotated[
     str | None,
     typer.Option(
         "--shard",

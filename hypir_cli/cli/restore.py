@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hypir_cli.cli import console
-from hypir_cli.cli.options import Assignments, ConfigFile, Shard, build, from_settings
+from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
 from hypir_cli.cli.sharding import chosen_shard
+from hypir_cli.config.places import is_manifest, is_url, local_text
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
+
+if TYPE_CHECKING:
+    from hypir_cli.cli.progress import FolderProgress
+    from hypir_cli.folder import FolderReport, Shard
 
 
 @from_settings(RestoreConfig)
@@ -20,7 +24,8 @@ def restore(
         list[str],
         typer.Argument(
             metavar="INPUT... OUTPUT",
-            help="Files, folders or patterns to restore; last, the file or folder for results.",
+            help="Files, folders or patterns to restore, local or by URL (s3://...); last, the file or folder for "
+            "results. Or one manifest of `hypir plan`, which names its output itself.",
             show_default=False,
         ),
     ],
@@ -33,7 +38,7 @@ def restore(
         bool,
         typer.Option("--json", help="Print the report as JSON.", rich_help_panel="Output"),
     ] = False,
-    shard: Shard = None,
+    shard: ShardOption = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -47,7 +52,8 @@ def restore(
     set_: Assignments = None,
 ) -> None:
     """Restore photographs: INPUT... OUTPUT."""
-    if len(paths) < 2:
+    paths = [local_text(path) for path in paths]
+    if len(paths) < 2 and not is_manifest(paths[0]):
         raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
     settings = build(
         RestoreConfig,
@@ -56,42 +62,92 @@ def restore(
         assignments=set_,
         preset=restore_preset(preset) if preset else None,
     )
-    _run(paths[:-1], paths[-1], settings, shard=shard, dry_run=dry_run, as_json=as_json)
+    inputs, output = (paths[:-1], paths[-1]) if len(paths) > 1 else (paths, None)
+    _run(inputs, output, settings, shard=shard, dry_run=dry_run, as_json=as_json)
 
 
 def _run(
     inputs: list[str],
-    output: str,
+    output: str | None,
     settings: RestoreConfig,
     *,
     shard: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
+    from hypir_cli.cli.gathering import end_run
     from hypir_cli.cli.progress import FolderProgress, console_logging
 
     console_logging()
-    from hypir_cli.caption.describe import load_describer
     from hypir_cli.models.allocator import keep_freed_memory
-    from hypir_cli.restore.folder import restore_folder
 
     keep_freed_memory()
     part = chosen_shard(shard, quiet=as_json)
     with FolderProgress(quiet=as_json, first=part.index == 0) as progress:
-        report = restore_folder(
-            inputs,
-            output,
-            config=settings,
-            shard=part,
-            load_describer=load_describer,
-            dry_run=dry_run,
-            on_event=progress.on_event,
-            on_tiles=progress.on_tiles,
-            on_ready=progress.on_ready,
-        )
-    if as_json:
-        typer.echo(report.to_json(), nl=False)
-    else:
-        console.print_folder_summary(report, dry_run=dry_run)
-    if report.failed:
-        raise typer.Exit(1)
+        if output is not None and _is_plain(inputs, output, settings):
+            report = _restore_local(inputs, output, settings, part, progress, dry_run=dry_run)
+        else:
+            report = _restore_urls(inputs, output, settings, part, progress, dry_run=dry_run)
+    end_run(report, by_hand=shard is not None, settings=settings, dry_run=dry_run, as_json=as_json)
+
+
+def _is_plain(inputs: list[str], output: str, settings: RestoreConfig) -> bool:
+    """Whether this is files and folders of this machine, restored by this process."""
+    if settings.cluster.engine != "local" or any(map(is_manifest, inputs)):
+        return False
+    return not any(map(is_url, (*inputs, output)))
+
+
+def _restore_local(
+    inputs: list[str],
+    output: str,
+    settings: RestoreConfig,
+    part: Shard,
+    progress: FolderProgress,
+    *,
+    dry_run: bool,
+) -> FolderReport:
+    from hypir_cli.caption.describe import load_describer
+    from hypir_cli.restore.folder import restore_folder
+
+    return restore_folder(
+        inputs,
+        output,
+        config=settings,
+        shard=part,
+        load_describer=load_describer,
+        dry_run=dry_run,
+        on_event=progress.on_event,
+        on_tiles=progress.on_tiles,
+        on_ready=progress.on_ready,
+    )
+
+
+def _restore_urls(
+    inputs: list[str],
+    output: str | None,
+    settings: RestoreConfig,
+    part: Shard,
+    progress: FolderProgress,
+    *,
+    dry_run: bool,
+) -> FolderReport:
+    from hypir_cli.caption.describe import load_describer
+    from hypir_cli.restore.manifest_run import Listeners, restore_urls
+    from hypir_cli.restore.shard import LazyWorker
+
+    worker = LazyWorker(
+        settings,
+        load_describer=load_describer,
+        on_tiles=progress.on_tiles,
+        on_ready=progress.on_ready,
+    )
+    return restore_urls(
+        inputs,
+        output,
+        worker=worker,
+        load_describer=load_describer,
+        shard=part,
+        dry_run=dry_run,
+        listeners=Listeners(on_event=progress.on_event, on_shard=progress.on_shard),
+    )

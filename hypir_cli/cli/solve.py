@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hypir_cli.cli import console
-from hypir_cli.cli.options import Assignments, ConfigFile, Shard, build, from_settings
+from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
 from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.solve import SolveConfig
 
@@ -69,7 +69,7 @@ def solve(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel="Output")
     ] = False,
-    shard: Shard = None,
+    shard: ShardOption = None,
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:

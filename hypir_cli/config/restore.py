@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from hypir_cli.config.flags import flag, group
+from hypir_cli.config.scale import ClusterConfig
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -273,3 +274,5 @@ class RestoreConfig:
     """Files read."""
     output: OutputConfig = group(OutputConfig, "Output")
     """Files written."""
+    cluster: ClusterConfig = group(ClusterConfig, "Many machines")
+    """Who works through a manifest."""
