@@ -20,7 +20,6 @@ from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError
 from hypir_cli.export.reduce import reduce_rank, summarize
 from hypir_cli.export.run import export_lora
-from hypir_cli.export.source import find_trained_weights
 from hypir_cli.models.backbones.controls import ControlEmbedding
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import CheckpointInfo, read_info, save_tensors

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from hypir_cli.config.families import find_family
+from hypir_cli.config.families import family_names, find_family
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.base import Backbone
@@ -25,9 +26,12 @@ from hypir_cli.models.placement import (
     quantize_weights,
 )
 from hypir_cli.models.prompt_cache import PromptCache
+from hypir_cli.models.run_weights import find_trained_weights
 from hypir_cli.models.weights import apply_lora, use_timesteps
 from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,7 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
         HypirError: Something cannot be found, read, or does not fit.
     """
     _require_possible(runtime)
+    config = completed(config)
     model = _load_one(config, runtime)
     if config.lora_fidelity is None:
         return model
@@ -62,6 +67,29 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     nearer = _load_one(second, runtime)
     nearer.backbone.release_text_encoders()
     return replace(model, nearer=nearer)
+
+
+def completed(config: ModelConfig) -> ModelConfig:
+    """The settings with the backbone and base that the LoRA names, where they were left at their defaults.
+
+    Raises:
+        CheckpointError: The LoRA's file or folder is there but holds none.
+    """
+    place = Path(config.lora).expanduser() if config.lora else None
+    if place is None or config.backbone != ModelConfig().backbone or not place.exists():
+        return config
+    info = read_info(find_trained_weights(place))
+    if (
+        info is None
+        or info.backbone in ("", config.backbone)
+        or info.backbone not in family_names()
+    ):
+        return config
+    base = config.base
+    if base is None and info.base and Path(info.base).expanduser().is_dir():
+        base = info.base
+    logger.info("%s was trained for %s, which is used", place, info.backbone)
+    return replace(config, backbone=info.backbone, base=base)
 
 
 def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
@@ -96,7 +124,7 @@ def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
 
 def _is_whole(path: Path) -> bool:
     """Whether a file holds all weights instead of adapters."""
-    info = read_info(path) if path.suffix == ".safetensors" else None
+    info = read_info(path)
     return info is not None and info.kind == "backbone"
 
 
