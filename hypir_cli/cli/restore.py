@@ -52,6 +52,10 @@ def restore(
         bool | None,
         _option("model.merge_lora", "--merge-lora/--keep-lora-apart", panel="Model"),
     ] = None,
+    model__vae: Annotated[
+        str | None,
+        _option("model.vae", "--vae", panel="Model", metavar="default|small|PATH|HUB_ID"),
+    ] = None,
     model__encoder: Annotated[
         Path | None, _option("model.encoder", "--encoder", panel="Model")
     ] = None,

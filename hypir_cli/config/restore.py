@@ -46,6 +46,8 @@ class ModelConfig:
     model."""
     merge_lora: bool = True
     """Add the LoRA into the base weights at load, which makes every call faster."""
+    vae: str = "default"
+    """VAE: default (the base's own), small (one with a fraction of the arithmetic), or a diffusers folder or hub id."""
     encoder: Path | None = None
     """Fine-tuned VAE encoder (safetensors from `hypir train-encoder`)."""
 

@@ -117,6 +117,11 @@ class Backbone(ABC):
     control_embedding: ControlEmbedding | None = None
     texture_predictor: TexturePredictor | None = None
 
+    @property
+    def has_posterior(self) -> bool:
+        """Whether `encode` makes anything of `noise`."""
+        return True
+
     @abstractmethod
     def components(self) -> Mapping[str, nn.Module]:
         """The live modules by name: `vae`, `denoiser`, and text encoders (`text_encoder`, `text_encoder_2`...).

@@ -21,6 +21,7 @@ class Loader(Protocol):
         revision: str | None,
         device: torch.device | str,
         dtype: torch.dtype,
+        vae: str,
     ) -> Backbone:
         """The backbone from a folder or hub id; None takes its own weights."""
 
@@ -32,6 +33,7 @@ def load_backbone(
     revision: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    vae: str = "default",
 ) -> Backbone:
     """A backbone with its base weights, frozen, in evaluation mode.
 
@@ -41,10 +43,11 @@ def load_backbone(
         revision: Hub revision of `base`.
         device: Where it computes.
         dtype: What its networks compute in.
+        vae: `default`, `small`, or a folder or hub id of one with the same latents.
 
     Raises:
         ConfigError: No backbone of that name.
         BackboneError: Its weights cannot be found, downloaded or read.
     """
     load = cast("Loader", resolve_name(find_family(name).backbone).load)
-    return load(base, revision=revision, device=device, dtype=dtype)
+    return load(base, revision=revision, device=device, dtype=dtype, vae=vae)

@@ -21,6 +21,7 @@ FAMILY = Family(
             "tokenizer_2",
             "scheduler",
         ),
+        small_vae="madebyollin/taef1",
         # The timestep is 1000 times the noise share of the latent (sigma): 0.2, where the model is close to a denoiser of the
         # encoded input. No scheduler shift is applied on top.
         timestep=200,
@@ -54,6 +55,7 @@ FAMILY = Family(
         quantizable=11_834_228_736,
         vae=83_819_683,
         text_encoders=4_885_371_136,
+        small_vae=2_458_899,
     ),
     denoiser="transformer",
     kohya="hypir_cli.models.lora.kohya:flux_names",

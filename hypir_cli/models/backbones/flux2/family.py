@@ -12,6 +12,7 @@ FAMILY = Family(
     preset=BackbonePreset(
         base="black-forest-labs/FLUX.2-klein-base-4B",
         components=("vae", "transformer", "text_encoder", "tokenizer", "scheduler"),
+        small_vae="black-forest-labs/FLUX.2-small-decoder",
         # The timestep is 1000 times the noise share of the latent (sigma): 0.2, where the model is close to a denoiser of the
         # encoded input. No scheduler shift is applied on top.
         timestep=200,
@@ -44,6 +45,7 @@ FAMILY = Family(
         quantizable=3_680_501_760,
         vae=84_046_115,
         text_encoders=4_022_468_096,
+        small_vae=62_373_091,
     ),
     denoiser="transformer",
     kohya="hypir_cli.models.lora.kohya:flux_names",

@@ -16,6 +16,7 @@ FAMILY = Family(
         components=("vae", "unet", "text_encoder", "tokenizer", "scheduler"),
         lora_repo="lxq007/HYPIR",
         lora_file="HYPIR_sd2.pth",
+        small_vae="madebyollin/taesd",
         timestep=200,
         coeff_timestep=200,
         lora_targets=(
@@ -45,6 +46,7 @@ FAMILY = Family(
         quantizable=299_171_840,
         vae=83_653_863,
         text_encoders=340_387_840,
+        small_vae=2_445_063,
     ),
     denoiser="unet",
     kohya="hypir_cli.models.lora.kohya:underscored_names",

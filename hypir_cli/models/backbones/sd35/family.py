@@ -23,6 +23,7 @@ FAMILY = Family(
         ),
         # T5. Without these two the T5 half of the text is zeros, which the model was trained to accept.
         optional_components=("text_encoder_3", "tokenizer_3"),
+        small_vae="madebyollin/taesd3",
         # The timestep is 1000 times the noise share of the latent (sigma): 0.2, where the model is close to a denoiser of the
         # encoded input. No scheduler shift is applied on top.
         timestep=200,
@@ -53,6 +54,7 @@ FAMILY = Family(
         quantizable=8_014_315_520,
         vae=83_819_683,
         text_encoders=5_580_620_800,
+        small_vae=2_458_899,
     ),
     denoiser="transformer",
     kohya="hypir_cli.models.lora.kohya:sd3_names",
