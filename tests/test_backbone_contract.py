@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from hypir_cli.config.families import family_names
 from hypir_cli.errors import BackboneError, CheckpointError
 from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import CheckpointInfo, save_tensors
 from hypir_cli.models.encoder import load_encoder
 from hypir_cli.models.lora import (
@@ -421,3 +422,23 @@ def test_gradient_checkpointing_changes_no_gradient(built):
         assert (plain is None) == (checkpointed is None)
         if plain is not None:
             assert_close(checkpointed, plain, tolerance=1e-5)
+
+
+@torch.no_grad()
+def test_the_vae_alone_encodes_and_decodes_and_the_denoiser_stays_off_the_device(built):
+    name, folder = built
+    whole = load_built(name, folder)
+    alone = load_backbone(name, base=str(folder), only_vae=True)
+    images = some_images(whole)
+    assert torch.equal(alone.encode(images), whole.encode(images))
+    latents = whole.encode(images)
+    assert torch.equal(alone.decode(latents), whole.decode(latents))
+    assert set(alone.components()) == {"vae", "denoiser"}
+    assert alone.traits == whole.traits
+    # A device that computes nothing, but shows who went there.
+    placed = load_backbone(name, base=str(folder), device="meta", only_vae=True)
+    assert placed.device.type == "meta"
+    assert all(value.is_meta for value in placed.components()["vae"].parameters())
+    kept = {value.device.type for value in placed.denoiser.parameters()}
+    # tiny's is read, since it costs nothing; those of diffusers' layout are not.
+    assert kept == ({"cpu"} if name == "tiny" else {"meta"})

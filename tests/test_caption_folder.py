@@ -329,7 +329,7 @@ def test_the_command_ends_with_1_when_an_image_failed(photos: Path) -> None:
     [
         (["--to", "jsonl"], "needs --out"),
         (["--captioner", "fixed"], "needs a text"),
-        (["--captioner", "gpt"], "must be one of"),
+        (["--set", "captioner.kind=gpt"], "must be one of"),
         (["--captioner", "fixed", "--text", "x", "--batch", "0"], "batch must be at least 1"),
     ],
 )

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from hypir_cli.cli.app import COMMANDS, app
 from hypir_cli.folder.compare import compare_path
+from hypir_cli.models.device import dtype_name, pick_dtype
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 
@@ -84,7 +86,9 @@ def test_a_folder_is_restored_with_its_tree_and_reported(photos: Path, tmp_path:
     assert details["prompt"] == ""
     assert details["seeds"] == [231]
     assert details["peak_memory"] > 0
-    assert (details["device"], details["dtype"]) == ("cpu", "fp32")
+    dtype = dtype_name(pick_dtype("auto", torch.device("cpu")))
+    assert (details["device"], details["dtype"]) == ("cpu", dtype)
+    assert f"tiny on cpu, {dtype}, tiles up to" in result.stderr
     assert details["tiles_at_once"] == 1
     assert set(details["stages"]) == {"encode", "denoise", "decode", "other"}
     assert report["settings"]["model"]["backbone"] == "tiny"

@@ -98,8 +98,13 @@ def test_without_a_choice_every_metric_that_needs_no_download_is_measured(sets):
         "texture-ratio",
         "grid-score",
     )
-    assert default_metrics(gt=False, lq=True) == ("niqe", "color-shift-lq", "consistency")
-    assert default_metrics(gt=False, lq=False) == ("niqe",)
+    assert default_metrics(gt=False, lq=True) == (
+        "niqe",
+        "color-shift-lq",
+        "grid-score",
+        "consistency",
+    )
+    assert default_metrics(gt=False, lq=False) == ("niqe", "grid-score")
     found = measured(
         {"soft": sets.soft},
         config("color-shift", "texture-ratio", "color-shift-lq", "consistency"),

@@ -66,6 +66,12 @@ def test_a_broken_image_gives_exit_code_one_and_the_other_figures(sets):
     assert "psnr ↑" in result.output
 
 
+def test_a_choice_that_there_is_not_is_wrong_usage(sets):
+    result = run(sets.soft, "--gt", sets.gt, "--color-space", "lab")
+    assert result.exit_code == 2
+    assert "'rgb'" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -78,7 +84,6 @@ def test_a_broken_image_gives_exit_code_one_and_the_other_figures(sets):
         ),
         (["--metrics", "psnr", "--restore-report", "x=gone.json"], "gone.json"),
         (["--protocol", "paper"], "there is no protocol 'paper'"),
-        (["--metrics", "psnr", "--color-space", "lab"], "must be one of rgb, y"),
         (["--metrics", "psnr,psnr"], "more than once"),
         (["--metrics", "psnr", "--device", "abacus"], "no device"),
     ],

@@ -132,3 +132,28 @@ def test_a_stopped_stage_goes_on_as_if_it_had_not_stopped(
     assert info == resumed_info
     assert wanted.keys() == reached.keys()
     assert all(torch.equal(wanted[key], reached[key]) for key in wanted)
+
+
+@pytest.mark.slow
+def test_whole_weights_are_refined_in_two_stages_that_go_on_where_they_stopped(
+    photos_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack, refine = example("pack"), example("refine")
+    pack.pack(photos_dir, tmp_path / "shards", count=16, seed=0)
+    small = [*SMALL, "loss.perceptual=0", "discriminator.alone_steps=1"]
+    small += ["discriminator.pixel_width=4"]
+    command = ["refine.py", str(tmp_path / "shards"), str(tmp_path / "out")]
+    for assignment in small:
+        command += ["--set", assignment]
+    monkeypatch.setattr(sys, "argv", command)
+    refine.main()
+    refined = TinyBackbone.load(tmp_path / "out" / "weights")
+    assert example("overlap").is_overlapping(refined)
+    before = load_tensors(tmp_path / "out" / "fidelity" / refine.RESULT)[0]
+    after, info = load_tensors(tmp_path / "out" / "judge" / refine.RESULT)
+    assert info is not None
+    assert info.training_step == 2
+    assert any(not torch.equal(before[key], after[key]) for key in after)
+    # What is done is not done again.
+    refine.main()
+    assert load_tensors(tmp_path / "out" / "judge" / refine.RESULT)[1] == info

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hypir_cli.cli.app import app
 from hypir_cli.config import schema
-from hypir_cli.config.families import BUILT_IN, family_names
+from hypir_cli.config.families import family_names
 from hypir_cli.config.schedule import ScheduleConfig
 from hypir_cli.config.train import (
     TrainEncoderConfig,
@@ -78,7 +78,7 @@ def test_scientific_notation_is_a_number_everywhere(tmp_path: Path) -> None:
     assert config.data.prompt == "off"
 
 
-@pytest.mark.parametrize("preset", BUILT_IN)
+@pytest.mark.parametrize("preset", family_names())
 @pytest.mark.parametrize(
     ("cls", "command"), [(TrainGanConfig, "gan"), (TrainEncoderConfig, "encoder")]
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import CheckpointError
 from hypir_cli.models.checkpoint import read_info
 from hypir_cli.models.encoder import load_encoder
+from hypir_cli.train import runs
 from hypir_cli.train.encoder import EncoderStage
 from hypir_cli.train.runs import train_encoder, train_gan
 from hypir_cli.train.runtime import open_runtime
@@ -64,6 +66,24 @@ def test_a_run_writes_an_encoder_that_a_backbone_takes(tmp_path: Path, target: s
     load_encoder(backbone, outcome.result)
     assert not torch.equal(backbone.encode(images), before)
     assert "psnr/clean" in read_metrics(tmp_path / "run" / "metrics.jsonl")[0]
+
+
+def test_the_stage_trains_without_a_denoiser_and_without_text_encoders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages: list[EncoderStage] = []
+
+    def watched(*arguments: Any, **options: Any) -> EncoderStage:
+        stages.append(EncoderStage(*arguments, **options))
+        return stages[0]
+
+    monkeypatch.setattr(runs, "EncoderStage", watched)
+    base = BUILDERS["sd2"](tmp_path / "sd2")
+    changes = {"model.backbone": "sd2", "model.base": str(base), "schedule.first.steps": 1}
+    assert train_encoder(encoder_config(tmp_path, changes)).step == 1
+    backbone = stages[0].backbone
+    assert set(backbone.components()) == {"vae", "denoiser"}
+    assert all(value.is_meta for value in backbone.denoiser.parameters())
 
 
 def test_the_adversarial_stage_starts_from_a_fine_tuned_encoder(tmp_path: Path) -> None:

@@ -41,6 +41,13 @@ def main() -> None:
     backbone.save(arguments.out_dir, dtype=torch.float32)
 
 
+def is_overlapping(backbone: TinyBackbone) -> bool:
+    """Whether it has such an autoencoder already."""
+    vae = backbone.components()["vae"]
+    assert isinstance(vae, TinyVAE)
+    return vae.config.basis > 1 and bool(vae.config.enlarge)
+
+
 def overlapping(backbone: TinyBackbone) -> TinyBackbone:
     """The same backbone with an overlapping autoencoder."""
     parts = backbone.components()

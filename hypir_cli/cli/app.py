@@ -19,6 +19,7 @@ from hypir_cli.errors import HypirError
 
 COMMANDS = {
     "restore": ("restore:restore", "Restore photographs: INPUT... OUTPUT."),
+    "plan": ("plan:plan", "List images once for many machines: INPUT... OUTPUT."),
     "solve": ("solve:solve", "Undo damage that is known: masks, kernels, exact shrinking."),
     "caption": ("caption:caption", "Write a prompt for every image."),
     "train-encoder": ("train_encoder:train_encoder", "Train the VAE encoder to see past damage."),

@@ -96,9 +96,12 @@ def print_folder_summary(
                 markup=False,
                 soft_wrap=True,
             )
+        if report.counted:
+            planned, there = report.count("planned"), report.count("skipped")
+            out.print(f"{planned} to {verb}, {there} already there.")
         return
     print_left_out(report.left_out)
     counts = [f"{report.count('done')} {done}"]
     counts += [f"{report.count('skipped')} already there"] if report.count("skipped") else []
-    counts += [f"{len(report.failed)} failed"] if report.failed else []
+    counts += [f"{report.count('failed')} failed"] if report.count("failed") else []
     out.print(", ".join(counts) + ".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hypir_cli.cli import console
-from hypir_cli.cli.options import Assignments, ConfigFile, build, given, option
-from hypir_cli.config.evaluate import PROTOCOLS, EvaluateConfig, protocol_values
+from hypir_cli.cli.options import Assignments, ConfigFile, build, from_settings
+from hypir_cli.config.evaluate import EvaluateConfig, protocol_values
 from hypir_cli.config.schema import load_yaml
 from hypir_cli.errors import ConfigError
 
@@ -21,15 +22,11 @@ if TYPE_CHECKING:
     from hypir_cli.evaluate.results import Evaluation
     from hypir_cli.evaluate.run import Folders
 
-_MEASURE = "Measuring"
 _OUTPUT = "Reports"
 _PEOPLE = "Ratings by people"
 
 
-def _opt(dotted: str, *flags: str, panel: str = "", metavar: str = "") -> Any:
-    return option(EvaluateConfig, dotted, *flags, panel=panel, metavar=metavar)
-
-
+@from_settings(EvaluateConfig)
 def evaluate(
     restored: Annotated[
         Path | None,
@@ -46,26 +43,8 @@ def evaluate(
         ),
     ] = None,
     name: Annotated[str, typer.Option("--name", help="What tables call RESTORED.")] = "restored",
-    metrics: Annotated[
-        str | None, _opt("metrics", "--metrics", panel=_MEASURE, metavar="ID,ID...")
-    ] = None,
-    protocol: Annotated[
-        str | None, _opt("protocol", "--protocol", panel=_MEASURE, metavar="|".join(PROTOCOLS))
-    ] = None,
-    measure__color_space: Annotated[
-        str | None, _opt("measure.color_space", "--color-space", panel=_MEASURE, metavar="rgb|y")
-    ] = None,
-    measure__crop_border: Annotated[
-        int | None, _opt("measure.crop_border", "--crop-border", panel=_MEASURE)
-    ] = None,
-    measure__resize: Annotated[
-        str | None, _opt("measure.resize", "--resize", panel=_MEASURE, metavar="none|gt")
-    ] = None,
-    bootstrap__resamples: Annotated[
-        int | None, _opt("bootstrap.resamples", "--resamples", panel=_MEASURE)
-    ] = None,
-    bootstrap__seed: Annotated[int | None, _opt("bootstrap.seed", "--seed", panel=_MEASURE)] = None,
-    device: Annotated[str | None, _opt("device", "--device", panel=_MEASURE)] = None,
+    *,
+    flags: Mapping[str, Any],
     report: Annotated[
         list[Path] | None,
         typer.Option(
@@ -73,9 +52,6 @@ def evaluate(
             help="File to write: .json, .csv, .md or .html; repeatable.",
             rich_help_panel=_OUTPUT,
         ),
-    ] = None,
-    images: Annotated[
-        str | None, _opt("images", "--images", panel=_OUTPUT, metavar="auto|embed|beside|none")
     ] = None,
     restore_report: Annotated[
         list[str] | None,
@@ -85,12 +61,6 @@ def evaluate(
             help="Report of the restore run, for time and memory; repeatable.",
             rich_help_panel=_OUTPUT,
         ),
-    ] = None,
-    study__folder: Annotated[
-        Path | None, _opt("study.folder", "--user-study", panel=_PEOPLE)
-    ] = None,
-    study__max_pairs: Annotated[
-        int | None, _opt("study.max_pairs", "--study-pairs", panel=_PEOPLE)
     ] = None,
     ratings: Annotated[
         list[Path] | None,
@@ -110,21 +80,7 @@ def evaluate(
     assignments: Assignments = None,
 ) -> None:
     """Score restored images against clean ones, inputs or nothing, with intervals; compare methods; write reports."""
-    flags = given(
-        {
-            "metrics": _split(metrics),
-            "measure__color_space": measure__color_space,
-            "measure__crop_border": measure__crop_border,
-            "measure__resize": measure__resize,
-            "bootstrap__resamples": bootstrap__resamples,
-            "bootstrap__seed": bootstrap__seed,
-            "device": device,
-            "images": images,
-            "study__folder": study__folder,
-            "study__max_pairs": study__max_pairs,
-        }
-    )
-    settings = _settings(flags, protocol=protocol, config=config, assignments=assignments)
+    settings = _settings(flags, config=config, assignments=assignments)
     if ratings:
         _summarise(ratings, study_key, settings)
         return
@@ -141,22 +97,16 @@ def evaluate(
     _run(folders, settings, reports=report or [])
 
 
-def _split(text: str | None) -> list[str] | None:
-    return None if text is None else [item.strip() for item in text.split(",") if item.strip()]
-
-
 def _settings(
-    flags: dict[str, Any],
+    flags: Mapping[str, Any],
     *,
-    protocol: str | None,
     config: Path | None,
     assignments: list[str] | None,
 ) -> EvaluateConfig:
     """Settings, with the protocol named by the flag or by the settings file underneath."""
-    chosen = protocol or (str(load_yaml(config).get("protocol", "")) if config else "")
+    named = str(load_yaml(config).get("protocol", "")) if config else ""
+    chosen = flags.get("protocol") or named
     preset = (f"protocol {chosen}", protocol_values(chosen)) if chosen else None
-    if protocol:
-        flags = {**flags, "protocol": protocol}
     return build(EvaluateConfig, flags, config=config, assignments=assignments, preset=preset)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hypir_cli.cli import console
-from hypir_cli.cli.options import build, given, option
+from hypir_cli.cli.options import build, from_settings
 from hypir_cli.config.export import ExportConfig
 
 if TYPE_CHECKING:
@@ -17,42 +18,26 @@ if TYPE_CHECKING:
     from hypir_cli.export.reduce import Reduction
 
 
-def _opt(dotted: str, *flags: str, metavar: str = "") -> Any:
-    return option(ExportConfig, dotted, *flags, metavar=metavar)
-
-
+@from_settings(ExportConfig)
 def export_lora(
     checkpoint: Annotated[
         Path,
         typer.Argument(metavar="CHECKPOINT", help="LoRA file, checkpoint folder or training run."),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File or folder to write.")],
-    format: Annotated[
-        str | None, _opt("format", "--format", metavar="peft|diffusers|kohya|reference|merged")
-    ] = None,
+    flags: Mapping[str, Any],
     ema: Annotated[
-        bool,
-        typer.Option("--ema/--raw", help="Averaged or as-trained weights of a training run."),
-    ] = True,
-    dtype: Annotated[str | None, _opt("dtype", "--dtype", metavar="fp32|fp16|bf16")] = None,
-    rank: Annotated[int | None, _opt("rank", "--rank")] = None,
-    backbone: Annotated[str | None, _opt("backbone", "--backbone")] = None,
-    base: Annotated[str | None, _opt("base", "--base")] = None,
-    revision: Annotated[str | None, _opt("revision", "--revision")] = None,
-    overwrite: Annotated[bool, _opt("overwrite", "--overwrite")] = False,
+        bool | None,
+        typer.Option(
+            "--ema/--raw",
+            help="Averaged or as-trained weights of a training run. \\[default: ema]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write a LoRA for PEFT, diffusers, ComfyUI or A1111, as the release's .pth, or merged into its base."""
-    flags = {
-        "format": format,
-        "weights": "ema" if ema else "raw",
-        "dtype": dtype,
-        "rank": rank,
-        "backbone": backbone,
-        "base": base,
-        "revision": revision,
-        "overwrite": overwrite,
-    }
-    settings = build(ExportConfig, given(flags))
+    weights = {} if ema is None else {"weights": "ema" if ema else "raw"}
+    settings = build(ExportConfig, {**flags, **weights})
 
     from hypir_cli.export.run import export_lora as run
 

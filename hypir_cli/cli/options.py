@@ -1,19 +1,23 @@
-"""Command-line options made from settings dataclasses.
+"""Command-line options made from settings dataclasses, and settings made from what was given.
 
-An option's help text and shown default come from the dataclass field it sets, so that each fact stands in one place. A
-command names its parameter after the dotted key with `__` for the dot (`tiles__size` sets `tiles.size`); all options start
-as None, which means "not given".
+`from_settings` puts an option into a command's signature for every field that is a flag (`config.flags`), with the help text, the
+default and the type of the field, so that each fact stands in one place. All of them start as None, which means "not given".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from hypir_cli.config import schema
+from hypir_cli.config.flags import Flag, flags_of
 
 T = TypeVar("T")
 
@@ -27,37 +31,49 @@ Assignments = Annotated[
         "--set", metavar="KEY=VALUE", help="Set any key of the settings file; repeatable."
     ),
 ]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Take part I of N of the list; launchers and job arrays set it themselves.",
+        rich_help_panel="Many machines",
+    ),
+]
 
 
-def option(cls: type[Any], dotted: str, *flags: str, panel: str = "", metavar: str = "") -> Any:
-    """A Typer option for one settings field, its help and default read from the field.
+def from_settings(
+    cls: type[Any], *, types: Mapping[str, Any] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for every flag of a settings class.
+
+    The command's parameter `flags` makes room for them: it gets dotted key -> value of those that were given.
 
     Args:
         cls: Settings dataclass.
-        dotted: Field, e.g. `tiles.size`.
-        flags: Spellings, e.g. `--tile`.
-        panel: Heading under which `--help` shows it.
-        metavar: What `--help` shows for the value; empty lets Typer choose.
+        types: Dotted key -> type that the command allows instead of the field's own; None leaves the option out.
     """
-    default = schema.field_default(cls, dotted)
-    text = schema.field_doc(cls, dotted)
-    shown = "" if default in (None, "", (), False) else f" \\[default: {_shown(default)}]"
-    return typer.Option(
-        *flags,
-        help=text + shown,
-        show_default=False,
-        rich_help_panel=panel or None,
-        metavar=metavar or None,
-    )
+    replaced = dict(types or {})
+    found = [flag for flag in flags_of(cls) if replaced.get(flag.dotted, flag.hint) is not None]
+    names = {flag.dotted.replace(".", "__"): flag.dotted for flag in found}
 
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def called(**values: Any) -> None:
+            given = {dotted: values.pop(name) for name, dotted in names.items()}
+            flags = {dotted: value for dotted, value in given.items() if value is not None}
+            command(flags=flags, **values)
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted key -> value for the flags that were given, from a command's parameters."""
-    return {
-        name.replace("__", "."): value
-        for name, value in values.items()
-        if value is not None and value != []
-    }
+        own = inspect.signature(command, eval_str=True).parameters
+        made = [_parameter(cls, flag, replaced.get(flag.dotted, flag.hint)) for flag in found]
+        parameters: list[inspect.Parameter] = []
+        for parameter in own.values():
+            parameters += made if parameter.name == "flags" else [_keyword(parameter)]
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {item.name: item.annotation for item in parameters}
+        return called
+
+    return decorate
 
 
 def build(
@@ -78,7 +94,58 @@ def build(
     return schema.resolve(cls, layers=layers)
 
 
-def _shown(default: Any) -> str:
-    if isinstance(default, tuple):
-        return ",".join(map(str, default))
-    return str(default)
+def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _parameter(cls: type[Any], flag: Flag, hint: Any) -> inspect.Parameter:
+    default = schema.field_default(cls, flag.dotted)
+    shown = "" if default in (None, "", (), False) else f" \\[default: {default}]"
+    members = [member for member in _members(hint) if member is not type(None)]
+    # Typer knows no unions and no comma-separated lists: such values are parsed here.
+    parser = None
+    if len(members) > 1:
+        parser, members = _number_or_word(members), [str]
+    elif typing.get_origin(members[0]) is tuple:
+        parser, members = _comma_separated, [str]
+    option = typer.Option(
+        flag.names,
+        help=schema.field_doc(cls, flag.dotted) + shown,
+        show_default=False,
+        rich_help_panel=flag.panel or None,
+        metavar=flag.metavar or None,
+        parser=parser,
+    )
+    return inspect.Parameter(
+        flag.dotted.replace(".", "__"),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[members[0] | None, option],
+    )
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _number_or_word(members: list[Any]) -> Callable[[str], Any]:
+    """A parser for a number or one of some words."""
+    words = [word for member in members for word in typing.get_args(member)]
+    number = next(member for member in members if not typing.get_args(member))
+
+    def parse(text: str) -> Any:
+        if text in words:
+            return text
+        try:
+            return number(text)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"a number or {' or '.join(words)} is wanted, got {text!r}."
+            ) from error
+
+    return parse
+
+
+def _comma_separated(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]

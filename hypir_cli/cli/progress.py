@@ -19,8 +19,9 @@ from rich.progress import (
 from hypir_cli.cli import console
 
 if TYPE_CHECKING:
-    from hypir_cli.folder import Event
+    from hypir_cli.folder import Event, Record
     from hypir_cli.restore.engine import Engine
+    from hypir_cli.restore.manifest_run import ShardProgress
     from hypir_cli.solvers.solver import Solver
 
 
@@ -43,6 +44,7 @@ class FolderProgress:
         self._computed = 0
         self._megapixels = 0.0
         self._finished = 0
+        self._told: set[str] = set()
 
     def __enter__(self) -> FolderProgress:
         if self._live:
@@ -89,17 +91,10 @@ class FolderProgress:
             height, width = record.output_size or (0, 0)
             self._megapixels += height * width / 1e6
             for note in record.notes:
-                console.print_warning(f"{event.job.input_path}: {note}")
+                console.print_warning(f"{record.input}: {note}")
         if event.kind == "failed" and record is not None:
-            hint = f" ({record.hint})" if record.hint else ""
-            console.err.print(
-                f"Failed: {event.job.input_path}: {record.reason}{hint}",
-                style="red",
-                markup=False,
-                soft_wrap=True,
-            )
-            if record.traceback and console.debugging():
-                console.err.print(record.traceback, markup=False, soft_wrap=True)
+            self._told.add(record.input)
+            self._print_failed(record)
         if self._bar is not None:
             self._advance(event)
         elif event.kind == "done" and record is not None and not self._quiet:
@@ -109,6 +104,34 @@ class FolderProgress:
                 markup=False,
                 soft_wrap=True,
             )
+
+    def _print_failed(self, record: Record) -> None:
+        hint = f" ({record.hint})" if record.hint else ""
+        console.err.print(
+            f"Failed: {record.input}: {record.reason}{hint}",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
+        if record.traceback and console.debugging():
+            console.err.print(record.traceback, markup=False, soft_wrap=True)
+
+    def on_shard(self, progress: ShardProgress) -> None:
+        """A shard of a manifest has ended; a cluster's images are told of in no other way."""
+        result = progress.result
+        for record in result.failed:
+            if record.input not in self._told:
+                self._print_failed(record)
+        self._told.clear()
+        if self._quiet:
+            return
+        counts = (
+            f"{result.done} restored, {result.skipped} already there, {len(result.failed)} failed"
+        )
+        console.err.print(
+            f"shard {result.index}: {counts} [{progress.finished}/{progress.total} shards]",
+            markup=False,
+        )
 
     def on_solver(self, solver: Solver) -> None:
         """Say what solves, and by which method."""

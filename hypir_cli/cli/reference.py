@@ -1,6 +1,6 @@
-"""README's list of all options, made from the commands themselves.
+"""The page of all options, made from the commands themselves.
 
-`python -m hypir_cli.cli.reference README.md` renews the part between its two marks; a test keeps it from going stale.
+`python -m hypir_cli.cli.reference docs/options.md` writes it; a test keeps it from going stale.
 """
 
 from __future__ import annotations
@@ -11,32 +11,24 @@ from typing import Any
 
 from hypir_cli.cli.app import COMMANDS, load_command
 
-BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
+_HEAD = """# All options
+
+Made by `python -m hypir_cli.cli.reference docs/options.md` from what `--help` shows. Most settings can also stand in a file
+(`--config`, or `CONFIG.yaml` of the training commands) or be given by `--set key=value`; a flag beats `--set`, which beats the file,
+which beats a preset.
+"""
 
 
 def options_markdown() -> str:
-    """A section for every command, with a table of its arguments and options."""
-    return "\n".join(_section(name) for name in COMMANDS)
-
-
-def renewed(text: str) -> str:
-    """A README with the part between the marks made anew.
-
-    Raises:
-        ValueError: The marks are missing.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the text lacks {BEGIN} or {END}")
-    return f"{before}{BEGIN}\n\n{options_markdown()}\n{END}{after}"
+    """A page with a section for every command, with a table of its arguments and options."""
+    return "\n".join([_HEAD, *(_section(name) for name in COMMANDS)])
 
 
 def _section(name: str) -> str:
     command = load_command(name)
     rows = [_row(parameter) for parameter in command.params if parameter.name != "help"]
     lines = [
-        f"### hypir {name}",
+        f"## hypir {name}",
         "",
         _first_line(command.help),
         "",
@@ -64,5 +56,4 @@ def _first_line(text: str | None) -> str:
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+    Path(sys.argv[1]).write_text(options_markdown(), encoding="utf-8")

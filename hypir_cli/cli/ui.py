@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hypir_cli.cli import console
-from hypir_cli.cli.options import build, given, option
+from hypir_cli.cli.options import build, from_settings
 from hypir_cli.config.ui import UiConfig
 from hypir_cli.errors import ConfigError
 
 
+@from_settings(UiConfig)
 def ui(
+    flags: Mapping[str, Any],
     folders: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -22,18 +25,9 @@ def ui(
             show_default=False,
         ),
     ] = None,
-    host: Annotated[str | None, option(UiConfig, "host", "--host")] = None,
-    port: Annotated[int | None, option(UiConfig, "port", "--port")] = None,
-    auth_env: Annotated[
-        str | None, option(UiConfig, "auth_env", "--auth-env", metavar="NAME")
-    ] = None,
-    open_browser: Annotated[
-        bool | None, option(UiConfig, "open_browser", "--open/--no-open")
-    ] = None,
 ) -> None:
     """Restore in the browser: drop photographs or type a folder, see before and after, turn the controls."""
-    flags = given({"host": host, "port": port, "auth_env": auth_env, "open_browser": open_browser})
-    settings = build(UiConfig, flags | ({"folders": tuple(folders)} if folders else {}))
+    settings = build(UiConfig, {**flags, **({"folders": tuple(folders)} if folders else {})})
     from hypir_cli.cli.progress import console_logging
     from hypir_cli.models.allocator import keep_freed_memory
 

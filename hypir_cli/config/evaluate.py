@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from hypir_cli.config.flags import flag, group
 from hypir_cli.config.schema import load_yaml
 from hypir_cli.errors import ConfigError
 
@@ -17,11 +18,11 @@ PROTOCOLS = ("paper-div2k", "paper-realphoto60", "realsr-crop")
 class MeasureConfig:
     """What is done to the images before they are scored; figures made with different values do not compare."""
 
-    color_space: Literal["rgb", "y"] = "rgb"
+    color_space: Literal["rgb", "y"] = flag("rgb", "--color-space")
     """Planes of psnr and ssim: the three channels, or studio-swing BT.601 luma (y)."""
-    crop_border: int = 0
+    crop_border: int = flag(0, "--crop-border")
     """Pixels cut from every side before scoring; consistency alone sees whole images."""
-    resize: Literal["none", "gt"] = "none"
+    resize: Literal["none", "gt"] = flag("none", "--resize")
     """A restored image of another size than its GT: an error (none), or resized to the GT, bicubic (gt)."""
     shrink: int = 4
     """consistency compares the images at the restored size divided by this, or at the input's if smaller."""
@@ -40,11 +41,11 @@ class MeasureConfig:
 class BootstrapConfig:
     """Intervals by resampling the images."""
 
-    resamples: int = 10_000
+    resamples: int = flag(10_000, "--resamples")
     """Number of resampled sets of images."""
     confidence: float = 0.95
     """Share of the resampled means inside the interval."""
-    seed: int = 0
+    seed: int = flag(0, "--seed")
     """Seed of the resampling; the same seed gives the same intervals."""
 
     def __post_init__(self) -> None:
@@ -58,9 +59,9 @@ class BootstrapConfig:
 class StudyConfig:
     """A blind rating page for people."""
 
-    folder: Path | None = None
+    folder: Path | None = flag(None, "--user-study")
     """Folder for a blind A/B rating page, its pictures and the key."""
-    max_pairs: int = 100
+    max_pairs: int = flag(100, "--study-pairs")
     """Most pairs one rater is shown."""
     seed: int = 0
     """Seed of the order of pairs and of the sides."""
@@ -74,23 +75,23 @@ class StudyConfig:
 class EvaluateConfig:
     """All settings of `hypir eval`."""
 
-    protocol: str = ""
+    protocol: str = flag("", "--protocol", panel="Measuring", metavar="NAME")
     """Named set of settings: paper-div2k, paper-realphoto60 or realsr-crop."""
     description: str = ""
     """What the protocol is and where it is from, kept with the figures."""
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = flag((), "--metrics", panel="Measuring", metavar="ID,ID...")
     """Metric ids, comma-separated; unset takes all that need no download and whose images are given."""
-    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    measure: MeasureConfig = group(MeasureConfig, "Measuring")
     """Preparation of the images."""
-    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    bootstrap: BootstrapConfig = group(BootstrapConfig, "Measuring")
     """Intervals."""
-    images: Literal["auto", "embed", "beside", "none"] = "auto"
+    images: Literal["auto", "embed", "beside", "none"] = flag("auto", "--images", panel="Reports")
     """Pictures of an HTML report: inside the file, in a folder beside it, none; auto embeds small sets."""
-    device: str = "auto"
+    device: str = flag("auto", "--device", panel="Measuring")
     """Where learned metrics run: auto, cpu, cuda, cuda:N or mps."""
     timeout: float = 10.0
     """Seconds to wait for a server that holds a metric's weights."""
-    study: StudyConfig = field(default_factory=StudyConfig)
+    study: StudyConfig = group(StudyConfig, "Ratings by people")
     """Blind rating page."""
 
     def __post_init__(self) -> None:

@@ -61,6 +61,12 @@ def number_on_machine(environ: Mapping[str, str]) -> int | None:
     return None if inner is None or inner.count == 1 else inner.local_index
 
 
+def meeting_size(environ: Mapping[str, str]) -> int:
+    """Processes that torchrun or accelerate started and that can speak to each other; 1 for a process on its own."""
+    launch = _torchrun(environ)
+    return 1 if launch is None else launch.count
+
+
 def _torchrun(environ: Mapping[str, str]) -> Launch | None:
     needed = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     if not all(name in environ for name in needed):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from hypir_cli.config.flags import flag, group
+from hypir_cli.config.scale import ClusterConfig
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -31,24 +34,24 @@ def parse_bytes(text: str) -> int:
 class ModelConfig:
     """Which networks restore."""
 
-    backbone: str = "tiny"
+    backbone: str = flag("tiny", "--backbone")
     """Diffusion model: tiny (embedded, no download) or another that `hypir info` lists."""
-    base: str | None = None
+    base: str | None = flag(None, "--base", metavar="PATH_OR_HUB_ID")
     """Base weights: a diffusers-layout folder or a hub id; unset takes the backbone's own."""
-    revision: str | None = None
+    revision: str | None = flag(None, "--revision")
     """Hub revision (branch, tag or commit) of the base weights."""
-    lora: str | None = None
+    lora: str | None = flag(None, "--lora", metavar="PATH_OR_HUB_FILE")
     """Restoration LoRA: a file, or `owner/repository:file` on the hub; unset takes the backbone's own."""
-    lora_scale: float = 1.0
+    lora_scale: float = flag(1.0, "--lora-scale")
     """Strength of the LoRA; 1 is as trained, 0 is off."""
-    lora_fidelity: str | None = None
+    lora_fidelity: str | None = flag(None, "--lora-fidelity", metavar="PATH_OR_HUB_FILE")
     """Second LoRA, nearer to the input, that control.fidelity mixes in; a file or `owner/repository:file`. Takes the memory of a second
     model."""
-    merge_lora: bool = True
+    merge_lora: bool = flag(True, "--merge-lora/--keep-lora-apart")
     """Add the LoRA into the base weights at load, which makes every call faster."""
-    vae: str = "default"
+    vae: str = flag("default", "--vae", metavar="default|small|PATH|HUB_ID")
     """VAE: default (the base's own), small (one with a fraction of the arithmetic), or a diffusers folder or hub id."""
-    encoder: Path | None = None
+    encoder: Path | None = flag(None, "--encoder")
     """Fine-tuned VAE encoder (safetensors from `hypir train-encoder`)."""
 
     def __post_init__(self) -> None:
@@ -60,11 +63,11 @@ class ModelConfig:
 class PromptConfig:
     """Where each image's prompt comes from."""
 
-    text: str = ""
+    text: str = flag("", "--prompt", metavar="TEXT")
     """Prompt for every image without one of its own."""
-    dir: Path | None = None
+    dir: Path | None = flag(None, "--prompt-dir", metavar="DIR")
     """Folder with the same tree as the input and one .txt per image."""
-    caption: Literal["none", "sidecar", "llava", "blip", "openai"] = "none"
+    caption: Literal["none", "sidecar", "llava", "blip", "openai"] = flag("none", "--caption")
     """Prompts from a .txt beside each image, or from a captioning model."""
 
 
@@ -72,30 +75,30 @@ class PromptConfig:
 class ControlConfig:
     """What the user steers."""
 
-    texture: float | Literal["auto"] | None = "auto"
+    texture: float | Literal["auto"] | None = flag("auto", "--texture", metavar="NUMBER|auto")
     """Texture richness to aim for: variance of the Laplacian, about 500 smooth, 3000 rich; auto predicts it where the checkpoint
     can."""
-    texture_gain: float = 8.0
+    texture_gain: float = flag(8.0, "--texture-gain")
     """Most by which fine detail that is neither edge nor noise is amplified (or all of it softened) after the model, so that the
     result reaches the texture; 1 leaves it to the model."""
-    strength: float = 1.0
+    strength: float = flag(1.0, "--strength")
     """How much of the result is taken, 1 (all) to 0 (the enlarged input), in even steps."""
-    fidelity: float = 0.0
+    fidelity: float = flag(0.0, "--fidelity")
     """Share of a second restoration, nearer to the input, that is mixed into the result, 0 to 1; it takes a second pass, from
     model.lora_fidelity or with a quarter of the coefficient timestep."""
-    generativity: float = 0.0
+    generativity: float = flag(0.0, "--generativity")
     """Share of noise mixed into the latent, 0 (faithful) to 1 (invents)."""
-    generativity_where: Literal["everywhere", "detail"] = "everywhere"
+    generativity_where: Literal["everywhere", "detail"] = flag("everywhere", "--generativity-where")
     """Where the noise goes: everywhere alike, or by the local gradient, so that flat areas get little."""
-    seed: int = 231
+    seed: int = flag(231, "--seed")
     """Seed of all noise; sample k of an image uses seed + k."""
-    samples: int = 1
+    samples: int = flag(1, "--samples")
     """Restorations per image, saved as NAME-1, NAME-2..."""
-    posterior: Literal["mean", "sample"] = "mean"
+    posterior: Literal["mean", "sample"] = flag("mean", "--posterior")
     """Mean of the VAE posterior (deterministic), or a sample of it as the reference does."""
-    timestep: int | None = None
+    timestep: int | None = flag(None, "--timestep")
     """Timestep into the denoiser, 0 to 999; unset takes the checkpoint's or the backbone's."""
-    coeff_timestep: int | None = None
+    coeff_timestep: int | None = flag(None, "--coeff-timestep")
     """Fidelity dial, 0 to 999: timestep of the clean-latent formula; smaller keeps more of the input."""
 
     def __post_init__(self) -> None:
@@ -118,13 +121,13 @@ class ControlConfig:
 class SizeConfig:
     """Size of the result; at most one of the four is set, none keeps the input's size."""
 
-    scale: float | None = None
+    scale: float | None = flag(None, "--scale")
     """Result side / input side; unset is 1."""
-    long_side: int | None = None
+    long_side: int | None = flag(None, "--long-side", metavar="PX")
     """Length of the result's longer side in pixels."""
-    short_side: int | None = None
+    short_side: int | None = flag(None, "--short-side", metavar="PX")
     """Length of the result's shorter side in pixels."""
-    megapixels: float | None = None
+    megapixels: float | None = flag(None, "--megapixels")
     """Area of the result in millions of pixels."""
 
     def __post_init__(self) -> None:
@@ -154,15 +157,15 @@ class SizeConfig:
 class TileConfig:
     """How large images are cut."""
 
-    size: int | None = None
+    size: int | None = flag(None, "--tile", metavar="PX")
     """Largest tile side in image pixels; unset chooses from the backbone, the image and free memory."""
-    overlap: int | None = None
+    overlap: int | None = flag(None, "--overlap", metavar="PX")
     """Least overlap of neighbouring tiles in image pixels; unset is 64, or a quarter of a smaller tile."""
-    batch: int | None = None
+    batch: int | None = flag(None, "--tile-batch")
     """Tiles per network call; unset takes one on a CPU and what the device's memory holds elsewhere."""
-    max_memory: str | None = None
+    max_memory: str | None = flag(None, "--max-memory", metavar="SIZE")
     """Memory to stay under, e.g. 6GB; unset takes what is free."""
-    parity: bool = False
+    parity: bool = flag(False, "--parity/--no-parity")
     """The reference's own tiling, colour fix and blending instead of ours: slower, more memory."""
 
     def __post_init__(self) -> None:
@@ -185,17 +188,17 @@ class TileConfig:
 class RuntimeConfig:
     """Where and how the networks run."""
 
-    device: str = "auto"
+    device: str = flag("auto", "--device")
     """auto, cpu, cuda, cuda:N or mps."""
-    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = flag("auto", "--dtype")
     """Number format of the networks; auto takes bf16 where the processor multiplies in it, the same on one machine always."""
-    compile: bool = False
+    compile: bool = flag(False, "--compile/--no-compile")
     """torch.compile the networks: minutes at the start, faster on large sets."""
-    offload: Literal["none", "model", "sequential"] = "none"
+    offload: Literal["none", "model", "sequential"] = flag("none", "--offload")
     """Keep networks in CPU memory and move each to the device when used."""
-    quantize: Literal["none", "int8", "fp8", "nf4"] = "none"
+    quantize: Literal["none", "int8", "fp8", "nf4"] = flag("none", "--quantize")
     """Number format of the denoiser's stored weights."""
-    jobs: int = 2
+    jobs: int = flag(2, "--jobs")
     """Images read and written ahead of and behind the computing."""
 
     def __post_init__(self) -> None:
@@ -211,19 +214,19 @@ class RuntimeConfig:
 class OutputConfig:
     """What is written."""
 
-    format: Literal["same", "png", "jpg", "webp", "tiff", "avif"] = "same"
+    format: Literal["same", "png", "jpg", "webp", "tiff", "avif"] = flag("same", "--format")
     """File format of the results."""
-    quality: int | None = None
+    quality: int | None = flag(None, "--quality")
     """Quality of lossy formats, 1 to 100; unset takes the format's good default."""
-    suffix: str = ""
+    suffix: str = flag("", "--suffix")
     """Text added to each result's name before its extension."""
-    existing: Literal["skip", "overwrite", "error"] = "skip"
+    existing: Literal["skip", "overwrite", "error"] = flag("skip", "--existing")
     """What to do with results that are there: skip makes an interrupted run resume."""
-    metadata: Literal["keep", "strip"] = "keep"
+    metadata: Literal["keep", "strip"] = flag("keep", "--metadata")
     """Keep EXIF, XMP and resolution, or drop them; the colour profile always stays."""
-    compare: Literal["none", "side", "html"] = "none"
+    compare: Literal["side", "html", "none"] = flag("none", "--compare")
     """Also write each input beside its result (side), or one page with sliders (html)."""
-    report: Path | None = None
+    report: Path | None = flag(None, "--report", metavar="FILE.json")
     """JSON file with what was done to each image."""
 
     def __post_init__(self) -> None:
@@ -237,19 +240,21 @@ class OutputConfig:
 class RestoreConfig:
     """All settings of `hypir restore`."""
 
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = group(ModelConfig, "Model")
     """Networks."""
-    prompt: PromptConfig = field(default_factory=PromptConfig)
+    prompt: PromptConfig = group(PromptConfig, "Prompt")
     """Prompts."""
-    control: ControlConfig = field(default_factory=ControlConfig)
+    control: ControlConfig = group(ControlConfig, "Control")
     """Controls."""
-    size: SizeConfig = field(default_factory=SizeConfig)
+    size: SizeConfig = group(SizeConfig, "Size")
     """Size of the results."""
-    tiles: TileConfig = field(default_factory=TileConfig)
+    tiles: TileConfig = group(TileConfig, "Tiles")
     """Tiles."""
-    color_fix: Literal["wavelet", "adain", "none"] = "wavelet"
+    color_fix: Literal["wavelet", "adain", "none"] = flag("wavelet", "--color-fix", panel="Colour")
     """Take the low frequencies (wavelet) or the mean and spread (adain) of colour from the input."""
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    runtime: RuntimeConfig = group(RuntimeConfig, "Runtime")
     """Device and number format."""
-    output: OutputConfig = field(default_factory=OutputConfig)
+    output: OutputConfig = group(OutputConfig, "Output")
     """Files written."""
+    cluster: ClusterConfig = group(ClusterConfig, "Many machines")
+    """Who works through a manifest."""

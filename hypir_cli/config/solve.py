@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hypir_cli.config.flags import flag, group
 from hypir_cli.config.restore import OutputConfig, RuntimeConfig
 
 Task = Literal[
@@ -33,15 +34,15 @@ def _check_range(
 class PriorConfig:
     """Which diffusion model says what photographs look like."""
 
-    backbone: str = "tiny"
-    """Diffusion model: tiny (embedded, no download), sd2, sdxl, sd3, sd35, flux or flux2."""
-    base: str | None = None
+    backbone: str = flag("tiny", "--backbone")
+    """Diffusion model: tiny (embedded, no download) or another that `hypir info` lists."""
+    base: str | None = flag(None, "--base", metavar="PATH_OR_HUB_ID")
     """Its weights: a diffusers-layout folder or a hub id; unset takes the model's own. No restoration LoRA is used."""
-    revision: str | None = None
+    revision: str | None = flag(None, "--revision")
     """Hub revision (branch, tag or commit) of the weights."""
-    pixel: Path | None = None
+    pixel: Path | None = flag(None, "--pixel-prior", metavar="DIR")
     """Folder of a pixel-space diffusers UNet2DModel (DDPM or ADM), instead of a backbone."""
-    prompt: str = ""
+    prompt: str = flag("", "--prompt", metavar="TEXT")
     """Prompt for backbones that use one."""
 
 
@@ -49,31 +50,31 @@ class PriorConfig:
 class DamageConfig:
     """What is known about the damage."""
 
-    task: Task = "inpaint"
+    task: Task = flag("inpaint", "--task")
     """What happened to the photographs: super-resolution, gaussian-blur, motion-blur, kernel, inpaint, colorize or jpeg."""
-    factor: int = 4
+    factor: int = flag(4, "--factor")
     """Whole factor by which they were shrunk (super-resolution); the result is that much larger."""
-    sigma: float = 3.0
+    sigma: float = flag(3.0, "--sigma", metavar="PX")
     """Standard deviation of a gaussian blur in pixels."""
-    kernel: Path | None = None
+    kernel: Path | None = flag(None, "--kernel", metavar="FILE")
     """Point-spread function (PNG, TIFF or .npy) of the task kernel."""
-    kernel_size: int = 61
+    kernel_size: int = flag(61, "--kernel-size", metavar="PX")
     """Odd side of the gaussian and shaken-hand kernels in pixels."""
-    length: float | None = None
+    length: float | None = flag(None, "--length", metavar="PX")
     """Length of a straight motion in pixels; unset takes a shaken hand."""
-    angle: float = 0.0
+    angle: float = flag(0.0, "--angle", metavar="DEGREES")
     """Direction of a straight motion in degrees, from the horizontal against the clock."""
-    intensity: float = 0.5
+    intensity: float = flag(0.5, "--intensity")
     """How much a shaken hand wanders, 0 (nearly a line) to 1 (a scrawl)."""
-    mask: Path | None = None
+    mask: Path | None = flag(None, "--mask", metavar="FILE_OR_DIR")
     """Where the photograph is lost (inpaint): white on black, one file for all or a folder with the same names."""
-    drop: float | None = None
+    drop: float | None = flag(None, "--drop", metavar="SHARE")
     """Share of pixels that are lost at random (inpaint), instead of a mask."""
-    box: int | None = None
+    box: int | None = flag(None, "--box", metavar="PX")
     """Side of a lost centred square in pixels (inpaint), instead of a mask."""
-    jpeg_quality: int = 20
+    jpeg_quality: int = flag(20, "--jpeg-quality")
     """Quality of the JPEG compression, 1 to 100 (jpeg)."""
-    seed: int = 0
+    seed: int = flag(0, "--damage-seed")
     """Seed of shaken hands and of pixels lost at random."""
 
     def __post_init__(self) -> None:
@@ -94,7 +95,7 @@ class DamageConfig:
 class DpsConfig:
     """DPS, and DPPS on top of it."""
 
-    scale: float | None = None
+    scale: float | None = flag(None, "--scale")
     """Step along the gradient of ||y - A(x0)||; unset takes the task's."""
     candidates: int = 50
     """Most proposals per step of DPPS, of which the one that fits the measurement best is kept; at least 2."""
@@ -110,17 +111,17 @@ class DpsConfig:
 class SpgdConfig:
     """SPGD."""
 
-    lr: float | None = None
+    lr: float | None = flag(None, "--lr")
     """Step along the gradient of ||y - A(x0)||^2; unset takes the task's."""
     decay: float = 0.99
     """Share of the step that is gone at the end."""
-    warmup: int = 5
+    warmup: int = flag(5, "--warmup")
     """Data steps before each denoising step; 1 is no warm-up."""
-    momentum: float = 0.9
+    momentum: float = flag(0.9, "--momentum")
     """Most of the last direction that is kept when the new one agrees with it; 0 is none."""
     carry: bool = False
     """Keep the direction from one noise level to the next."""
-    stop: bool = True
+    stop: bool = flag(True, "--stop/--no-stop")
     """End the data steps where the error is down to the noise."""
     sigma_max: float = 100.0
     """Noise level at the start, at most what the prior knows."""
@@ -141,7 +142,7 @@ class SpgdConfig:
 class LatinoConfig:
     """The method without gradients."""
 
-    start: float | None = None
+    start: float | None = flag(None, "--start")
     """Noise level at the start; unset takes the task's."""
     end: float = 0.05
     """Last noise level."""
@@ -159,21 +160,21 @@ class LatinoConfig:
 class SamplingConfig:
     """How an image is found."""
 
-    method: MethodChoice = "auto"
+    method: MethodChoice = flag("auto", "--method")
     """dps, dpps, spgd or latino; auto takes the one that did best for the task."""
-    steps: int | None = None
+    steps: int | None = flag(None, "--steps")
     """Noise levels to stop by; unset takes the method's."""
-    noise: float = 0.01
+    noise: float = flag(0.01, "--noise", panel="Damage")
     """Standard deviation of the measurement's noise, the whole range of brightness counting 2 (0.01 is 1.3 of 255 levels)."""
-    seed: int = 231
+    seed: int = flag(231, "--seed")
     """Seed of all noise; sample k of an image uses seed + k."""
-    samples: int = 1
+    samples: int = flag(1, "--samples")
     """Restorations per image, saved as NAME-1, NAME-2..."""
-    dps: DpsConfig = field(default_factory=DpsConfig)
+    dps: DpsConfig = group(DpsConfig)
     """DPS and DPPS."""
-    spgd: SpgdConfig = field(default_factory=SpgdConfig)
+    spgd: SpgdConfig = group(SpgdConfig)
     """SPGD."""
-    latino: LatinoConfig = field(default_factory=LatinoConfig)
+    latino: LatinoConfig = group(LatinoConfig)
     """The method without gradients."""
 
     def __post_init__(self) -> None:
@@ -185,9 +186,9 @@ class SamplingConfig:
 class SolveTileConfig:
     """How large images are cut."""
 
-    size: int | None = None
+    size: int | None = flag(None, "--tile", metavar="PX")
     """Largest tile side in image pixels; unset takes the prior's own."""
-    overlap: int | None = None
+    overlap: int | None = flag(None, "--overlap", metavar="PX")
     """Least overlap of neighbouring tiles in image pixels; unset is 64, or a quarter of a smaller tile. A blur needs its width."""
 
     def __post_init__(self) -> None:
@@ -199,15 +200,15 @@ class SolveTileConfig:
 class SolveConfig:
     """All settings of `hypir solve`."""
 
-    prior: PriorConfig = field(default_factory=PriorConfig)
-    """Diffusion model."""
-    damage: DamageConfig = field(default_factory=DamageConfig)
+    damage: DamageConfig = group(DamageConfig, "Damage")
     """Known damage."""
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    sampling: SamplingConfig = group(SamplingConfig, "Method")
     """Method."""
-    tiles: SolveTileConfig = field(default_factory=SolveTileConfig)
+    prior: PriorConfig = group(PriorConfig, "Prior")
+    """Diffusion model."""
+    tiles: SolveTileConfig = group(SolveTileConfig, "Tiles")
     """Tiles."""
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    runtime: RuntimeConfig = group(RuntimeConfig, "Runtime")
     """Device and number format."""
-    output: OutputConfig = field(default_factory=OutputConfig)
+    output: OutputConfig = group(OutputConfig, "Output")
     """Files written."""

@@ -85,7 +85,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     """Training data."""
     degradation_preset: str = "realesrgan"
-    """Degradation to start from: realesrgan, light or photo-print."""
+    """Degradation to start from: realesrgan, light, photo-print, gentle, phone or scan."""
     degradation: DegradationConfig = field(default_factory=DegradationConfig)
     """How degraded partners are made."""
     degradation_mix: tuple[str, ...] = ()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypir_cli.config.flags import flag
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine reaches."""
 
@@ -15,13 +17,13 @@ class UiConfig:
 
     folders: tuple[Path, ...] = (Path(),)
     """Folders the page may read and write, with everything below them."""
-    host: str = "127.0.0.1"
+    host: str = flag("127.0.0.1", "--host")
     """Address to serve on; any other than this machine's own needs a password."""
-    port: int = 7860
+    port: int = flag(7860, "--port")
     """Port to serve on; 0 takes a free one."""
-    auth_env: str | None = None
+    auth_env: str | None = flag(None, "--auth-env", metavar="NAME")
     """Environment variable that holds NAME:PASSWORD, which the page then asks for."""
-    open_browser: bool = True
+    open_browser: bool = flag(True, "--open/--no-open")
     """Open the page in the browser."""
 
     def __post_init__(self) -> None:

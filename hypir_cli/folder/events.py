@@ -65,7 +65,7 @@ class Log:
         """Record a failure, and tell."""
         record = replace(
             blank_record(job, "failed"),
-            reason=error.message,
+            reason=job.in_words(error.message),
             hint=error.hint,
             traceback=_traceback_of(error),
         )

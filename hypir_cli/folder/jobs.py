@@ -25,6 +25,28 @@ class Job:
     """Its place in the input tree, by which its prompt is found."""
     output_paths: tuple[Path, ...]
     """Files to write, one per sample."""
+    input_url: str = ""
+    """Where the input comes from, when `input_path` is a copy of it."""
+    output_urls: tuple[str, ...] = ()
+    """Where the results go, when `output_paths` are on the way to them."""
+
+    @property
+    def input_name(self) -> str:
+        """What people call the input."""
+        return self.input_url or str(self.input_path)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What people call the results."""
+        return self.output_urls or tuple(map(str, self.output_paths))
+
+    def in_words(self, text: str) -> str:
+        """A message with the names that people know in place of copies' paths."""
+        pairs = [(self.input_path, self.input_name)]
+        pairs += zip(self.output_paths, self.output_names, strict=True)
+        for path, name in pairs:
+            text = text.replace(str(path), name)
+        return text
 
 
 def scan_inputs(
@@ -78,7 +100,7 @@ def make_jobs(
 ) -> list[Job]:
     """Jobs for images that `find_images` found in the inputs; the rest as for `scan_inputs`."""
     output_path = Path(output)
-    names = _Names(suffix=suffix, num_samples=num_samples)
+    names = Names(suffix=suffix, num_samples=num_samples)
     if _is_file_name(output, found, inputs):
         _check_format(output_path, format)
         target = names.claim(output_path.parent, output_path.stem, output_path.suffix, found[0])
@@ -91,7 +113,7 @@ def make_jobs(
     return jobs
 
 
-class _Names:
+class Names:
     """Output names handed out so far."""
 
     def __init__(self, *, suffix: str, num_samples: int) -> None:
@@ -132,7 +154,7 @@ def _folder_jobs(
     found: Sequence[Found],
     output: Path,
     format: Literal["same"] | ImageFormat,
-    names: _Names,
+    names: Names,
     *,
     lossless: bool,
 ) -> list[Job]:

@@ -18,6 +18,7 @@ from hypir_cli.folder.events import Log
 from hypir_cli.folder.finish import Output, Source, save_samples
 from hypir_cli.folder.jobs import Job
 from hypir_cli.folder.report import blank_record
+from hypir_cli.folder.staging import Staging
 from hypir_cli.images import ImageData, image_size, read_image
 from hypir_cli.images.atomic import FolderGuard
 from hypir_cli.images.data import Pixels
@@ -67,7 +68,9 @@ class Pipeline:
         keep_pixels: bool,
         num_jobs: int,
         output_pixels: Callable[[int, int], int],
+        staging: Staging | None = None,
     ) -> None:
+        self._staging = staging or Staging()
         self._restore_one = restore_one
         self._log = log
         self._output = output
@@ -101,6 +104,8 @@ class Pipeline:
         while self._writing and self._writing[0][0].done():
             self._await_write()
         while waiting and len(reading) <= self._num_jobs:
+            if reading and not self._staging.is_here(waiting[0]):
+                return
             pixels = self._pixels_of(waiting[0])
             if self._in_flight and self._in_flight + pixels > PIXELS_IN_FLIGHT:
                 return
@@ -113,6 +118,7 @@ class Pipeline:
     def _pixels_of(self, job: Job) -> int:
         """Larger of input and output; 0 where the header cannot be read, which reading will report."""
         try:
+            self._staging.fetch(job)
             height, width = image_size(job.input_path)
             return max(height * width, self._output_pixels(height, width))
         except Exception as error:
@@ -122,6 +128,7 @@ class Pipeline:
     def _read(self, job: Job, seconds: dict[str, float]) -> list[ImageData]:
         """In a reading thread: the image, unless its result could not be written anyway."""
         start = time.perf_counter()
+        self._staging.fetch(job)
         for folder in {path.parent for path in job.output_paths}:
             self._guard.check(folder)
         image = read_image(job.input_path)
@@ -154,7 +161,8 @@ class Pipeline:
         """Record the failure of an image that has not reached the writers."""
         logger.debug("%s failed", item.job.input_path, exc_info=error)
         self._in_flight -= item.pixels
-        self._log.fail(item.job, as_hypir_error(error, subject=str(item.job.input_path)))
+        self._staging.release(item.job)
+        self._log.fail(item.job, as_hypir_error(error, subject=item.job.input_name))
 
     def _write(
         self, job: Job, source: Source, restored: Restored, seconds: dict[str, float]
@@ -163,9 +171,11 @@ class Pipeline:
         start = time.perf_counter()
         try:
             notes = save_samples(source, restored.samples, job.output_paths, output=self._output)
+            self._staging.deliver(job)
         except Exception as error:
             logger.debug("%s could not be written", job.input_path, exc_info=error)
-            self._log.fail(job, as_hypir_error(error, subject=str(job.input_path)))
+            self._staging.release(job)
+            self._log.fail(job, as_hypir_error(error, subject=job.input_name))
             return
         record = replace(
             blank_record(job, "done"),
@@ -175,6 +185,7 @@ class Pipeline:
             output_size=(restored.samples[0].shape[0], restored.samples[0].shape[1]),
             details=restored.details,
         )
+        self._staging.release(job)
         self._log.finish("done", job, record)
 
     def _await_write(self) -> None:

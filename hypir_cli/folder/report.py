@@ -60,10 +60,13 @@ class FolderReport:
     """Settings of the run."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Pictures passed over because their format is not read: count by suffix."""
+    counted: Mapping[Status, int] = field(default_factory=dict)
+    """Further images by how they ended, whose records are not here: of a manifest they stand in its shards' files."""
 
     def count(self, status: Status) -> int:
         """Number of images that ended so."""
-        return sum(record.status == status for record in self.records)
+        listed = sum(record.status == status for record in self.records)
+        return listed + self.counted.get(status, 0)
 
     @property
     def failed(self) -> tuple[Record, ...]:
@@ -104,5 +107,4 @@ def planned(jobs: Sequence[Job]) -> list[Record]:
 
 def blank_record(job: Job, status: Status) -> Record:
     """A record with paths alone."""
-    outputs = tuple(str(path) for path in job.output_paths)
-    return Record(input=str(job.input_path), outputs=outputs, status=status)
+    return Record(input=job.input_name, outputs=job.output_names, status=status)

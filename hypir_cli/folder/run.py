@@ -17,6 +17,7 @@ from hypir_cli.folder.pipeline import Pipeline, RestoreOne
 from hypir_cli.folder.report import FolderReport, Record, planned
 from hypir_cli.folder.scan import Unreadable
 from hypir_cli.folder.shard import Shard
+from hypir_cli.folder.staging import Staging
 
 
 def run_folder(
@@ -35,6 +36,7 @@ def run_folder(
     output_pixels: Callable[[int, int], int] = lambda height, width: height * width,
     unreadable: Sequence[Unreadable] = (),
     left_out: Mapping[str, int] | None = None,
+    staging: Staging | None = None,
     on_event: Listener = lambda event: None,
 ) -> FolderReport:
     """Restore every job of this shard; one that fails is recorded and the rest go on.
@@ -54,6 +56,7 @@ def run_folder(
         output_pixels: Pixels of all results of an image of (height, width), for bounding memory.
         unreadable: Folders and files that could not be looked into; the first shard reports them as failures.
         left_out: Pictures that were passed over, for the report.
+        staging: Brings inputs and takes results where a job's are not local.
         on_event: Called as things happen, from several threads but never at the same time.
 
     Raises:
@@ -85,6 +88,7 @@ def run_folder(
         keep_pixels=compare,
         num_jobs=num_jobs,
         output_pixels=output_pixels,
+        staging=staging,
     )
     try:
         log.skip_all_but(todo)
@@ -125,7 +129,7 @@ def _report(
     interrupted: bool = False,
 ) -> FolderReport:
     """The report in the order of the jobs, written where asked."""
-    order = {str(job.input_path): index for index, job in enumerate(jobs)}
+    order = {job.input_name: index for index, job in enumerate(jobs)}
     report = FolderReport(
         records=tuple(sorted(records, key=lambda record: order.get(record.input, len(order)))),
         shard=shard,

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from hypir_cli.errors import BackboneError
-from hypir_cli.models.execution import use_channels_last
+from hypir_cli.models.execution import set_execution_device, use_channels_last
 from hypir_cli.models.layout import component_weights
 
 _READ_ERRORS = (
@@ -56,6 +56,20 @@ def load_component(kind: type[Any], root: Path, component: str, *, dtype: torch.
         raise _unreadable(root / component, error) from error
 
 
+def empty_component(kind: type[Any], root: Path, component: str) -> Any:
+    """A diffusers network as its configuration says, without numbers: for those who ask it for its shape only.
+
+    Raises:
+        BackboneError: A configuration that is missing or damaged.
+    """
+    try:
+        config = kind.load_config(root, subfolder=component, local_files_only=True)
+        with torch.device("meta"):
+            return kind.from_config(config)
+    except _READ_ERRORS as error:
+        raise _unreadable(root / component, error) from error
+
+
 def load_tokenizer(kind: type[Any], root: Path, component: str = "tokenizer") -> Any:
     """A tokenizer of class `kind` from a subfolder.
 
@@ -71,7 +85,11 @@ def load_tokenizer(kind: type[Any], root: Path, component: str = "tokenizer") ->
 def settle(components: Mapping[str, nn.Module], *, device: torch.device) -> None:
     """Freeze loaded networks, move them to a device, and store the VAE's convolutions the way that is fastest."""
     for module in components.values():
-        module.requires_grad_(False).eval().to(device)
+        module.requires_grad_(False).eval()
+        if next(module.parameters()).is_meta:
+            set_execution_device(module, device)
+        else:
+            module.to(device)
     use_channels_last(components["vae"], device=device)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _ATTRIBUTE = "hypir_execution_device"
 
@@ -36,3 +39,36 @@ def compute_dtype(module: nn.Module) -> torch.dtype:
 def is_quantized(module: nn.Module) -> bool:
     """Whether any weight is stored in a quantised form."""
     return any(type(parameter) is not nn.Parameter for parameter in module.parameters())
+
+
+@contextmanager
+def float32_weights(module: nn.Module) -> Iterator[None]:
+    """A network computes in float32 inside the block; then every tensor has the dtype it had, bit for bit.
+
+    Weights that wait elsewhere are stood for by empty tensors, in whose format the layers ask for them: casting those is enough.
+    """
+    # Per tensor: float32 adapters in a half-precision network stay as they are. By name: offloading puts new tensors in place.
+    dtypes = {name: value.dtype for name, value in _fractions(module).items()}
+    try:
+        for name, value in _fractions(module).items():
+            _recast(module, name, value, torch.float32)
+        yield
+    finally:
+        for name, value in _fractions(module).items():
+            _recast(module, name, value, dtypes[name])
+
+
+def _fractions(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers that hold fractions, by name."""
+    found: dict[str, Tensor] = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: value for name, value in found.items() if value.is_floating_point()}
+
+
+def _recast(module: nn.Module, name: str, value: Tensor, dtype: torch.dtype) -> None:
+    if not value.is_meta:
+        value.data = value.data.to(dtype)
+        return
+    # An empty tensor that was made in inference mode takes no other data; another one is as good.
+    owner, _, leaf = name.rpartition(".")
+    empty = nn.Parameter(torch.empty_like(value, dtype=dtype), requires_grad=value.requires_grad)
+    setattr(module.get_submodule(owner), leaf, empty)

@@ -19,7 +19,7 @@ from torch import nn
 
 from hypir_cli.errors import BackboneError, ConfigError, DeviceError
 from hypir_cli.models.backbones.base import Backbone
-from hypir_cli.models.execution import set_execution_device
+from hypir_cli.models.execution import is_quantized, set_execution_device
 
 Offload = Literal["none", "model", "sequential"]
 Quantize = Literal["none", "int8", "fp8", "nf4"]
@@ -134,11 +134,23 @@ def take_turns(modules: Sequence[nn.Module], *, device: torch.device) -> None:
 
 def stream_layers(module: nn.Module, *, device: torch.device) -> None:
     """Let a network wait in CPU memory; each layer's weights visit the device while it computes."""
-    from accelerate import cpu_offload  # slow to import, and most runs need none
-
     module.to("cpu")
     set_execution_device(module, device)
-    cpu_offload(module, execution_device=device)
+    # Both slow to import, and most runs need neither.
+    if is_quantized(module):
+        # accelerate asks for each weight by its dtype, which quantised ones do not have.
+        from diffusers.hooks import apply_group_offloading
+
+        apply_group_offloading(
+            module,
+            onload_device=device,
+            offload_device=torch.device("cpu"),
+            offload_type="leaf_level",
+        )
+    else:
+        from accelerate import cpu_offload
+
+        cpu_offload(module, execution_device=device)
 
 
 def compile_networks(backbone: Backbone) -> None:

@@ -66,6 +66,8 @@ def load_vae(choice: str, *, family: Family, base: Path, dtype: torch.dtype) -> 
             f"{folder} holds a {kind or 'network without a class name'}, not a VAE.",
             hint=f"give a folder or hub id of one of {', '.join(KINDS)}",
         )
+    if dtype == torch.float16 and config.get("force_upcast") and kind != KINDS[0]:
+        dtype = torch.float32  # it says that it overflows in half precision
     vae = load_component(getattr(diffusers, kind), folder, "", dtype=dtype)
     own = json.loads((base / "vae" / "config.json").read_text(encoding="utf-8"))
     _require_same_latents(vae, own, source=str(folder), family=family)

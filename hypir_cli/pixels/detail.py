@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from hypir_cli.images import quantize
 from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.color import luma
+from hypir_cli.pixels.exact import outside_autocast
 from hypir_cli.pixels.strips import inner, padded_rows, strips
 from hypir_cli.pixels.texture import laplacian, pixels_richness
 
@@ -243,6 +244,7 @@ def _softly_below(value: float, limit: float) -> float:
     return value if over <= 0.0 else half + half * over / (half + over)
 
 
+@outside_autocast
 def _blurred(planes: Tensor) -> Tensor:
     """(N, 1, h - 2 * radius, w - 2 * radius) of (N, 1, h, w)."""
     places = torch.arange(-DETAIL_RADIUS, DETAIL_RADIUS + 1, dtype=torch.float32)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hypir_cli.pixels.exact import outside_autocast
+
 Coder = Literal["release", "standard"]
 
 _LUMA_TABLE = (
@@ -35,6 +37,7 @@ _TO_YCBCR = (
 _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
 
+@outside_autocast
 def jpeg(
     images: Tensor,
     *,

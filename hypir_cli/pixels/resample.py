@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from hypir_cli.pixels.exact import outside_autocast
+
 CUBIC_PLAIN = -0.75
 """Keys' free parameter in torch's bicubic without antialiasing."""
 CUBIC_ANTIALIAS = -0.5
@@ -61,6 +63,7 @@ class AxisResampler:
         ]
         return torch.cat(blocks, dim=dim)
 
+    @outside_autocast
     def _block(self, source: Tensor, begin: int, start: int, stop: int, *, dim: int) -> Tensor:
         """One matrix product along `dim`; `begin` is the input index of the first given pixel."""
         first, last = self.source_span(start, stop)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypir_cli.images.data import Pixels
+from hypir_cli.pixels.exact import outside_autocast
 from hypir_cli.pixels.strips import padded_rows, strips
 from hypir_cli.pixels.tiling import mirrored_border
 
@@ -153,6 +154,7 @@ def _luma(images: Tensor) -> Tensor:
     return (levels * weights).sum(1, keepdim=True).round()
 
 
+@outside_autocast
 def _laplacian(luma: Tensor) -> Tensor:
     """Sum of the four neighbours minus four times the centre, edges mirrored; a side of one pixel is its own mirror."""
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=luma.device)

@@ -86,7 +86,7 @@ def restore_folder(
         num_jobs=config.runtime.jobs,
         shard=shard,
         settings=to_dict(config),
-        output_pixels=lambda height, width: _pixels(config, height, width),
+        output_pixels=lambda height, width: result_pixels(config, height, width),
         unreadable=found.unreadable,
         left_out=found.left_out,
     )
@@ -99,20 +99,32 @@ def restore_folder(
     describe = None
     if load_describer is not None and wants_model(config.prompt):
         describe = load_describer(config.prompt, config.runtime.device)
-    worker = _Worker(
-        config, jobs, describe=describe, on_tiles=on_tiles, load_engine=load_engine or _load_engine
+    worker = Worker(
+        config,
+        jobs,
+        describe=describe,
+        on_tiles=on_tiles,
+        load_engine=load_engine or load_new_engine,
     )
     on_ready(worker.engine)
     return _compared(finish(worker.restore), config, Path(output))
 
 
-class _Worker:
-    """Restores single images with a model that is loaded once."""
+class Worker:
+    """Restores single images with a model that is loaded once.
+
+    Args:
+        config: All settings.
+        jobs: Every image of the run; None when there are too many to look at beforehand.
+        describe: The captioning model, where prompts are to come from one.
+        on_tiles: Told (tiles done, tiles in all) of the image at work.
+        load_engine: Makes the engine from the settings and the prompts that are known.
+    """
 
     def __init__(
         self,
         config: RestoreConfig,
-        jobs: Sequence[Job],
+        jobs: Sequence[Job] | None,
         *,
         describe: Describe | None,
         on_tiles: Progress | None,
@@ -136,8 +148,11 @@ class _Worker:
             notes=tuple(dict.fromkeys(outcome.notes)),
         )
 
-    def _known_prompts(self, jobs: Sequence[Job]) -> list[str]:
-        """Every prompt the run can need; one that cannot be read fails with its own image later."""
+    def _known_prompts(self, jobs: Sequence[Job] | None) -> list[str] | None:
+        """Every prompt the run can need, None where that is not known; one that cannot be read fails with its image later."""
+        if jobs is None:
+            in_files = self._config.prompt.dir is not None or self._config.prompt.caption != "none"
+            return None if in_files else [self._config.prompt.text]
         known = [self._config.prompt.text]
         for job in jobs:
             try:
@@ -147,7 +162,8 @@ class _Worker:
         return known
 
 
-def _load_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Engine:
+def load_new_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Engine:
+    """A new engine, the prompts encoded where they are known."""
     return Engine.load(config, prompts=prompts)
 
 
@@ -178,7 +194,7 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
     }
 
 
-def _pixels(config: RestoreConfig, height: int, width: int) -> int:
+def result_pixels(config: RestoreConfig, height: int, width: int) -> int:
     """Output pixels of all samples of an image."""
     out_height, out_width = config.size.output_size(height, width)
     return out_height * out_width * config.control.samples

@@ -50,8 +50,7 @@ def train_encoder(
     find_checkpoint(config.output_dir, resume)
     with open_runtime(device=config.device, precision=config.optim.precision) as runtime:
         # The encoder trains in float32, and autocast sees to the speed of the rest.
-        backbone = _load(config, runtime.device, dtype=torch.float32)
-        backbone.release_text_encoders()
+        backbone = _load(config, runtime.device, dtype=torch.float32, only_vae=True)
         stage = EncoderStage(backbone, config=config, runtime=runtime)
         return run_training(
             stage, config=config, kind="encoder", runtime=runtime, resume=resume, observer=observer
@@ -142,7 +141,9 @@ def _perceptual(
     return build_perceptual(kind)
 
 
-def _load(config: RunConfig, device: torch.device, *, dtype: torch.dtype) -> Backbone:
+def _load(
+    config: RunConfig, device: torch.device, *, dtype: torch.dtype, only_vae: bool = False
+) -> Backbone:
     model = config.model
     backbone = load_backbone(
         model.backbone,
@@ -151,6 +152,7 @@ def _load(config: RunConfig, device: torch.device, *, dtype: torch.dtype) -> Bac
         device=device,
         dtype=dtype,
         vae=model.vae,
+        only_vae=only_vae,
     )
     if model.encoder is not None:
         load_encoder(backbone, model.encoder)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hypir_cli.errors import DeviceError, HypirError
+from hypir_cli.train.sharding import shard_frozen
 from hypir_cli.train.watch import Watch
 
 T = TypeVar("T")
@@ -62,16 +63,8 @@ class Runtime:
 
     def shard_frozen(self, module: nn.Module) -> None:
         """Deal the frozen weights of a network out to the ranks, where that was asked for and there are several."""
-        if not self._shard or self.world_size == 1:
-            return
-        from torch.distributed.fsdp import fully_shard
-
-        for parameter in module.parameters():
-            # Only plain layouts can be cut up.
-            parameter.data = parameter.data.contiguous()
-        kept = {parameter for parameter in module.parameters() if parameter.requires_grad}
-        for block in [*_blocks(module), module]:
-            fully_shard(block, ignored_params=kept)
+        if self._shard and self.world_size > 1:
+            shard_frozen(module)
 
     def average_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Replace every gradient by its mean over the ranks."""
@@ -240,15 +233,6 @@ def _check_device(device: str, *, precision: Precision) -> None:
         )
     if device == "mps" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise DeviceError("mps trains in one process only.", hint="start hypir without a launcher")
-
-
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The members of module lists that hold no further list: what is gathered at once."""
-    for part in module.modules():
-        if isinstance(part, nn.ModuleList):
-            for member in part:
-                if not any(isinstance(inner, nn.ModuleList) for inner in member.modules()):
-                    yield member
 
 
 def _buckets(gradients: Iterable[Tensor]) -> Iterator[list[Tensor]]:

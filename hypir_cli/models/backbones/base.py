@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from hypir_cli.errors import BackboneError, DeviceError
 from hypir_cli.models import prediction
 from hypir_cli.models.backbones.controls import ControlEmbedding, Controls
-from hypir_cli.models.execution import compute_dtype, is_quantized, module_device
+from hypir_cli.models.execution import (
+    compute_dtype,
+    float32_weights,
+    is_quantized,
+    module_device,
+    set_execution_device,
+)
 from hypir_cli.models.memory import estimate_tile_bytes
 from hypir_cli.models.prediction import PredictionKind
 from hypir_cli.pixels.texture import TexturePredictor
@@ -116,6 +122,27 @@ class Backbone(ABC):
     denoiser: nn.Module
     control_embedding: ControlEmbedding | None = None
     texture_predictor: TexturePredictor | None = None
+
+    @classmethod
+    def load_vae(
+        cls,
+        base: str | None = None,
+        *,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        vae: str = "default",
+    ) -> Backbone:
+        """A backbone that encodes and decodes on a device; its text encoders are released, its denoiser stays away.
+
+        The arguments are those of the class's own `load`.
+        """
+        load: Callable[..., Backbone] = cls.load  # type: ignore[attr-defined]
+        backbone = load(base, revision=revision, device="cpu", dtype=dtype, vae=vae)
+        backbone.release_text_encoders()
+        backbone.components()["vae"].to(device)
+        set_execution_device(backbone.denoiser, torch.device(device))
+        return backbone
 
     @property
     def has_posterior(self) -> bool:
@@ -286,22 +313,7 @@ class Backbone(ABC):
                 f"the quantised {self.traits.name} overflows in {self.dtype}.",
                 hint="use --quantize none, another --quantize, or --dtype bf16",
             )
-        # Per tensor: float32 adapters in a half-precision denoiser must come back as they were. By name: offloading puts new
-        # tensors in place of those that wait elsewhere, and a layer computes in the format of what stands in for its weight.
-        dtypes = [{name: value.dtype for name, value in _floating(module)} for module in chosen]
-        try:
+        with ExitStack() as stack:
             for module in chosen:
-                for _, value in _floating(module):
-                    value.data = value.data.float()
+                stack.enter_context(float32_weights(module))
             yield
-        finally:
-            for module, wanted in zip(chosen, dtypes, strict=True):
-                for name, value in _floating(module):
-                    value.data = value.data.to(wanted[name])
-
-
-def _floating(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers that hold fractions, by name."""
-    for name, value in (*module.named_parameters(), *module.named_buffers()):
-        if value.is_floating_point():
-            yield name, value

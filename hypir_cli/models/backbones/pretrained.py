@@ -16,7 +16,12 @@ from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.base import Backbone, BackboneTraits
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.schedule import read_scheduler_config
-from hypir_cli.models.components import load_component, load_tokenizer, settle
+from hypir_cli.models.components import (
+    empty_component,
+    load_component,
+    load_tokenizer,
+    settle,
+)
 from hypir_cli.models.device import release_cached_memory
 from hypir_cli.models.execution import module_device
 from hypir_cli.models.hub import find_base
@@ -80,32 +85,70 @@ class PretrainedBackbone(Backbone):
         Raises:
             BackboneError: The weights cannot be found, downloaded or read.
         """
+        return cls._read(
+            base, revision=revision, device=device, dtype=dtype, vae=vae, only_vae=False
+        )
+
+    @classmethod
+    def load_vae(
+        cls: type[Model],
+        base: str | None = None,
+        *,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        vae: str = DEFAULT,
+    ) -> Model:
+        """See `Backbone.load_vae`; here the denoiser has its shape and no numbers."""
+        return cls._read(
+            base, revision=revision, device=device, dtype=dtype, vae=vae, only_vae=True
+        )
+
+    @classmethod
+    def _read(
+        cls: type[Model],
+        base: str | None,
+        *,
+        revision: str | None,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        vae: str,
+        only_vae: bool,
+    ) -> Model:
         family = find_family(cls.name)
-        preset = family.preset
-        root = find_base(base, name=cls.name, preset=preset, revision=revision)
+        root = find_base(base, name=cls.name, preset=family.preset, revision=revision)
         scheduler_config = read_scheduler_config(root / "scheduler")
         cls.prediction_of(scheduler_config, source=str(root))
-        parts = dict(cls.parts)
-        if missing_parts(root, preset.optional_components):
-            parts = {part: parts[part] for part in parts if part not in preset.optional_components}
+        parts = dict(cls._present(root, only_vae=only_vae))
         networks = {}
         if vae != DEFAULT:
             del parts["vae"]
             networks["vae"] = load_vae(vae, family=family, base=root, dtype=dtype)
-        for part, kind in parts.items():
-            if part not in WEIGHTLESS:
-                networks[part] = cls.load_network(kind, root, part, dtype=dtype)
-        backbone = cls(
-            networks=networks,
-            tokenizers={
-                part: load_tokenizer(kind, root, part)
-                for part, kind in parts.items()
-                if part in WEIGHTLESS
-            },
-            scheduler_config=scheduler_config,
-        )
+        networks |= {
+            part: empty_component(kind, root, part)
+            if only_vae and part != "vae"
+            else cls.load_network(kind, root, part, dtype=dtype)
+            for part, kind in parts.items()
+            if part not in WEIGHTLESS
+        }
+        tokenizers = {
+            part: load_tokenizer(kind, root, part)
+            for part, kind in parts.items()
+            if part in WEIGHTLESS
+        }
+        backbone = cls(networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config)
         settle(backbone.components(), device=torch.device(device))
         return backbone
+
+    @classmethod
+    def _present(cls, root: Path, *, only_vae: bool) -> dict[str, type[Any]]:
+        """The parts to read: all that the folder has, or VAE and denoiser."""
+        family = find_family(cls.name)
+        if only_vae:
+            return {part: cls.parts[part] for part in ("vae", family.denoiser)}
+        optional = family.preset.optional_components
+        left_out = optional if missing_parts(root, optional) else ()
+        return {part: kind for part, kind in cls.parts.items() if part not in left_out}
 
     @classmethod
     def load_network(cls, kind: type[Any], root: Path, part: str, *, dtype: torch.dtype) -> Any:

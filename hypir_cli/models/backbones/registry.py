@@ -12,7 +12,7 @@ from hypir_cli.models.backbones.base import Backbone
 
 
 class Loader(Protocol):
-    """What every backbone class has as `load`."""
+    """What every backbone class has as `load`, and by inheritance as `load_vae`."""
 
     def __call__(
         self,
@@ -34,6 +34,7 @@ def load_backbone(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     vae: str = "default",
+    only_vae: bool = False,
 ) -> Backbone:
     """A backbone with its base weights, frozen, in evaluation mode.
 
@@ -44,10 +45,13 @@ def load_backbone(
         device: Where it computes.
         dtype: What its networks compute in.
         vae: `default`, `small`, or a folder or hub id of one with the same latents.
+        only_vae: For those who only encode and decode: the text encoders are released, and the denoiser's weights are not read,
+            or stay away from the device.
 
     Raises:
         ConfigError: No backbone of that name.
         BackboneError: Its weights cannot be found, downloaded or read.
     """
-    load = cast("Loader", resolve_name(find_family(name).backbone).load)
+    kind = resolve_name(find_family(name).backbone)
+    load = cast("Loader", kind.load_vae if only_vae else kind.load)
     return load(base, revision=revision, device=device, dtype=dtype, vae=vae)

@@ -59,6 +59,18 @@ def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
     return values
 
 
+def look_up(table: Tensor, timestep: Tensor) -> Tensor:
+    """Values of a schedule at timesteps, in the shape of `timestep`, on its device, without waiting for that device.
+
+    Args:
+        table: (num_train_timesteps,).
+        timestep: Any shape, float or integer, in 0..len(table) - 1.
+    """
+    # A single number as index would be asked for its value, and the device for all its work before.
+    places = timestep.reshape(-1).round().long()
+    return table.to(timestep.device)[places].reshape(timestep.shape)
+
+
 def prediction_kind(config: Mapping[str, Any]) -> PredictionKind:
     """What the denoiser predicts, as the configuration says.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hypir_cli.models.backbones.controls import ControlEmbedding
 from hypir_cli.models.backbones.pretrained import PretrainedBackbone
-from hypir_cli.models.backbones.schedule import alphas_cumprod, prediction_kind
+from hypir_cli.models.backbones.schedule import alphas_cumprod, look_up, prediction_kind
 from hypir_cli.models.execution import compute_dtype, module_device
 from hypir_cli.models.prediction import PredictionKind
 
@@ -45,7 +45,7 @@ class UNetBackbone(PretrainedBackbone):
 
     def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
         """`alphas_cumprod` of the model's own schedule."""
-        return self._alphas_cumprod.to(timestep.device)[timestep.round().long()]
+        return look_up(self._alphas_cumprod, timestep)
 
     def control_dim(self) -> int:
         """Width of the sinusoidal timestep code."""

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hypir_cli.pixels.exact import outside_autocast
+
 ColorSpace = Literal["rgb", "y"]
 
 _SSIM_RADIUS = 5
@@ -109,6 +111,7 @@ def _shrunk(images: Tensor, size: tuple[int, int]) -> Tensor:
     ).clamp(0.0, 1.0)
 
 
+@outside_autocast
 def _window_mean(planes: Tensor) -> Tensor:
     offsets = torch.arange(
         -_SSIM_RADIUS, _SSIM_RADIUS + 1, dtype=planes.dtype, device=planes.device

@@ -59,7 +59,7 @@ class Feed:
         self.waited = 0.0
         self._runtime = runtime
         self._degrader = RunDegrader(config) if needs_lq else None
-        self._teacher = teacher
+        self._teacher = None if teacher is None else _NarrowTeacher(teacher, runtime)
         data, made = config.data, position // runtime.world_size
         self._fresh = config.optim.batch_size // data.reuse
         self._pool: PairPool | None = None
@@ -125,8 +125,7 @@ class Feed:
             return gt, None
         if self._teacher is None:
             return self._degrader.degrade(gt, keys), None
-        with self._runtime.autocast():
-            return self._degrader.with_targets(gt, keys, teacher=self._teacher)
+        return self._degrader.with_targets(gt, keys, teacher=self._teacher)
 
     def close(self) -> None:
         """Stop reading."""
@@ -156,6 +155,19 @@ class Feed:
             except queue.Full:
                 continue
         return False
+
+
+class _NarrowTeacher:
+    """A teacher that computes in the run's precision, whatever is around it."""
+
+    def __init__(self, teacher: Teacher, runtime: Runtime) -> None:
+        self.scale = teacher.scale
+        self._teacher = teacher
+        self._runtime = runtime
+
+    def __call__(self, images: Tensor) -> Tensor:
+        with self._runtime.autocast():
+            return self._teacher(images)
 
 
 def _ending(error: BaseException | None) -> HypirError:

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hypir_cli.pixels.exact import outside_autocast
+
 ResizeMode = Literal["area", "bilinear", "bicubic"]
 
 
+@outside_autocast
 def filter2d(images: Tensor, kernels: Tensor) -> Tensor:
     """Each image correlated with its own kernel, borders reflected.
 
@@ -113,6 +116,7 @@ def _gaussian_blur(images: Tensor, *, side: int) -> Tensor:
     return _separable(images, _gaussian_line(side, 0.3 * ((side - 1) * 0.5 - 1) + 0.8))
 
 
+@outside_autocast
 def _separable(images: Tensor, line: Tensor) -> Tensor:
     channels, side = images.shape[1], line.shape[0]
     padded = reflect_pad(images, side // 2)

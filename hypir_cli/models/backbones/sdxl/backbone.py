@@ -10,6 +10,7 @@ was made safe for float16 (such as madebyollin/sdxl-vae-fp16-fix) keeps all of i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,6 +46,16 @@ class SdxlBackbone(UNetBackbone):
             # Weights rounded to half precision on the way would stay rounded: read them again.
             return super().load_network(kind, root, part, dtype=torch.float32)
         return network
+
+    def encode(self, images: Tensor, *, noise: Tensor | None = None) -> Tensor:
+        """See `Backbone.encode`."""
+        with self._vae_arithmetic():
+            return super().encode(images, noise=noise)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """See `Backbone.decode`."""
+        with self._vae_arithmetic():
+            return super().decode(latents)
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Both encoders' penultimate layers side by side, (B, 77, 2048), and the second one's prompt vector."""
@@ -83,6 +94,15 @@ class SdxlBackbone(UNetBackbone):
                 "time_ids": self.to_denoiser(self._time_ids(height, width).expand(batch, -1)),
             },
         )
+
+    def _vae_arithmetic(self) -> AbstractContextManager[Any]:
+        """No autocast to float16 around a VAE that was kept in float32 because it would overflow."""
+        weight = next(self.vae.parameters())
+        kind = weight.device.type
+        kept = weight.dtype == torch.float32 and self.vae.config.force_upcast
+        if kept and torch.get_autocast_dtype(kind) == torch.float16:
+            return torch.autocast(kind, enabled=False)
+        return nullcontext()
 
     def _time_ids(self, height: int, width: int) -> Tensor:
         factor = self.traits.spatial_factor

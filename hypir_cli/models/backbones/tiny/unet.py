@@ -124,6 +124,8 @@ class TinyUNet(nn.Module):
     """
 
     latent_scale: Tensor
+    # As diffusers names the blocks of a network that are not to be split.
+    _no_split_modules = ("TinyResnet", "TinyCrossAttention")
 
     def __init__(self, config: TinyUNetConfig) -> None:
         super().__init__()

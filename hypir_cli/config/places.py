@@ -1,0 +1,29 @@
+"""What a text that names a file or folder is: a local path, a URL, or a manifest."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+MANIFEST_SUFFIX = ".parquet"
+"""Ending of a manifest's name."""
+
+
+def is_url(text: str | Path) -> bool:
+    """Whether a text names something that is not a local path; `file://` is local."""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", str(text))
+    return match is not None and match[1].lower() != "file"
+
+
+def local_text(text: str) -> str:
+    """The path of a `file://` URL; any other text as it is."""
+    if not text.lower().startswith("file://"):
+        return text
+    return url2pathname(unquote(urlsplit(text).path))
+
+
+def is_manifest(text: str | Path) -> bool:
+    """Whether a name is that of a manifest."""
+    return str(text).lower().endswith(MANIFEST_SUFFIX)

@@ -1,0 +1,56 @@
+"""Settings for many machines: how a list becomes a manifest, and which engine works through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hypir_cli.config.flags import flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """Who restores the shards of a manifest."""
+
+    engine: Literal["local", "ray"] = flag("local", "--engine")
+    """This process (local), or actors of a Ray cluster (ray)."""
+    ray_address: str | None = flag(None, "--ray-address", metavar="ADDRESS")
+    """Address of the Ray cluster, e.g. auto or ray://head:10001; unset starts one on this machine."""
+    actors: int = flag(1, "--actors")
+    """Actors that each hold one loaded model."""
+    gpus_per_actor: float = flag(0.0, "--gpus-per-actor")
+    """GPUs of each actor; 0 computes on CPUs."""
+    cpus_per_actor: float | None = flag(None, "--cpus-per-actor")
+    """CPUs of each actor; unset is 1 beside a GPU, else this machine's share, or 1 on a cluster of others."""
+
+    def __post_init__(self) -> None:
+        if self.actors < 1:
+            raise ValueError(f"cluster.actors must be at least 1, got {self.actors}")
+        if self.gpus_per_actor < 0:
+            raise ValueError(
+                f"cluster.gpus_per_actor must not be negative, got {self.gpus_per_actor}"
+            )
+        if self.cpus_per_actor is not None and self.cpus_per_actor <= 0:
+            raise ValueError(f"cluster.cpus_per_actor must be above 0, got {self.cpus_per_actor}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """How `hypir plan` names results and cuts the list."""
+
+    shards_of: int = flag(1000, "--shards-of")
+    """Images per shard: what one worker takes at a time, and what is redone at most after a kill."""
+    format: Literal["same", "png", "jpg", "webp", "tiff", "avif"] = flag("same", "--format")
+    """File format of the results."""
+    suffix: str = flag("", "--suffix")
+    """Text added to each result's name before its extension."""
+    samples: int = flag(1, "--samples")
+    """Restorations per image, saved as NAME-1, NAME-2..."""
+
+    def __post_init__(self) -> None:
+        if self.shards_of < 1:
+            raise ValueError(f"shards_of must be at least 1, got {self.shards_of}")
+        if self.samples < 1:
+            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        if "/" in self.suffix or "\\" in self.suffix:
+            raise ValueError(f"suffix must not hold a path separator, got {self.suffix!r}")

@@ -1,0 +1,203 @@
+"""Files by URL (`s3://`, `gs://`, `az://` ...) through fsspec, and by plain path, behind the same few functions.
+
+A local path is handled by the system itself, `file://` included. What a store answers in passing (a 500, a dropped
+connection) is tried again; what then remains is an `InputError` that names the URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypir_cli.config.places import is_url
+from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.images import atomic_file
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+ATTEMPTS = 4
+"""How often a request is made before it counts as failed; stores repeat some of them on their own besides."""
+FIRST_WAIT = 0.5
+"""Seconds before the second attempt; each further wait is twice as long."""
+CHECKS_AT_ONCE = 16
+"""Requests in flight when many URLs are asked for."""
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""Answers that will not change."""
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+}
+
+
+def join(folder: str, relative: str) -> str:
+    """A path below a folder, `/` between the parts."""
+    return f"{folder.rstrip('/')}/{relative}" if folder.rstrip("/") else f"/{relative}"
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a URL, without a cache of listings, and the URL's path in it.
+
+    Raises:
+        ConfigError: The package for this kind of URL is missing.
+        InputError: No such kind of URL is known.
+    """
+    kind = url.partition("://")[0].lower()
+    try:
+        import fsspec
+
+        file_system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        package = _PACKAGES.get(kind, "")
+        raise ConfigError(
+            f"{kind}:// needs a package that is not installed: {error}.",
+            hint=f"pip install {package}"
+            if package not in ("", "s3fs")
+            else "pip install 'hypir[cloud]'",
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{url} cannot be opened: {error}.", hint="use s3://, gs://, az:// or a local path"
+        ) from error
+    return file_system, path
+
+
+def read_bytes(place: str) -> bytes | None:
+    """The content of a file; None where there is none.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        if not is_url(place):
+            return Path(place).read_bytes()
+        file_system, path = filesystem(place)
+        return bytes(_persistent("read", place, lambda: file_system.cat_file(path)))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot read {place}: {error}.") from error
+
+
+def write_bytes(place: str, content: bytes) -> None:
+    """Write a whole file: a put to a store is atomic, a local file gets its name when it is whole.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    if not is_url(place):
+        with atomic_file(Path(place)) as file:
+            file.write(content)
+        return
+    file_system, path = filesystem(place)
+    _told(place, "write", lambda: file_system.pipe_file(path, content))
+
+
+def download(url: str, path: Path) -> None:
+    """Copy a URL's content into a local file.
+
+    Raises:
+        InputError: There is no such file, or the store refuses it.
+    """
+    file_system, remote = filesystem(url)
+    _told(url, "read", lambda: file_system.get_file(remote, str(path)))
+
+
+def upload(path: Path, url: str) -> None:
+    """Copy a local file to a URL, where it appears whole or not at all.
+
+    Raises:
+        InputError: The store refuses it.
+    """
+    file_system, remote = filesystem(url)
+    _told(url, "write", lambda: file_system.put_file(str(path), remote))
+
+
+def exists(place: str) -> bool:
+    """Whether a file with something in it is there.
+
+    Raises:
+        InputError: The store does not say.
+    """
+    if not is_url(place):
+        return Path(place).exists()
+    file_system, path = filesystem(place)
+    try:
+        # One small read: `exists` takes any error for a no, and of a missing object `info` asks for a listing besides,
+        # which stores charge like a write.
+        _persistent("look at", place, lambda: file_system.cat_file(path, start=0, end=1))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"cannot look at {place}: {error}.") from error
+    return True
+
+
+def all_exist(groups: Iterable[tuple[str, ...]]) -> list[bool]:
+    """For each group of places, whether every one of them is there; many are asked for at a time.
+
+    Raises:
+        InputError: A store does not say.
+    """
+    with ThreadPoolExecutor(CHECKS_AT_ONCE, thread_name_prefix="hypir-look") as pool:
+        return list(pool.map(lambda places: all(map(exists, places)), groups))
+
+
+def names_in(folder: str) -> set[str]:
+    """Names of the files in a folder; none where there is no such folder.
+
+    Raises:
+        InputError: It cannot be listed.
+    """
+    try:
+        if not is_url(folder):
+            return {path.name for path in Path(folder).iterdir()}
+        file_system, path = filesystem(folder)
+        listed = _persistent("list", folder, lambda: file_system.ls(path, detail=False))
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise InputError(f"cannot list {folder}: {error}.") from error
+    return {str(name).rstrip("/").rpartition("/")[2] for name in listed}
+
+
+def _told(url: str, verb: str, call: Callable[[], object]) -> None:
+    """Make a request; what finally goes wrong is told with the URL and a way out."""
+    try:
+        _persistent(verb, url, call)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no {url}.", hint="check the address, or plan anew") from error
+    except OSError as error:
+        raise InputError(
+            f"cannot {verb} {url}: {error}.",
+            hint="check the address and your rights there; a rerun takes up what failed",
+        ) from error
+
+
+def _persistent(verb: str, url: str, call: Callable[[], T]) -> T:
+    """The result of a request that is made again while the store stumbles.
+
+    Raises:
+        OSError: It failed for good, whatever class of its own the store raised.
+    """
+    wait = FIRST_WAIT
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return call()
+        except _FINAL:
+            raise
+        except Exception as error:
+            if attempt == ATTEMPTS:
+                raise OSError(f"{' '.join(str(error).split()) or type(error).__name__}") from error
+            logger.debug("attempt %d to %s %s", attempt, verb, url, exc_info=error)
+        time.sleep(wait)
+        wait *= 2
+    raise AssertionError("the loop returns or raises")

@@ -1,0 +1,245 @@
+"""A manifest, or inputs and outputs by URL, restored by this process or by a Ray cluster, and reported like a folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hypir_cli.config.places import is_manifest
+from hypir_cli.config.restore import RestoreConfig
+from hypir_cli.config.schema import to_dict
+from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.folder import Event, FolderReport, Shard, urls
+from hypir_cli.folder.listing import output_folder, plan_rows
+from hypir_cli.folder.manifest import (
+    STATE_FOLDER,
+    Manifest,
+    Plan,
+    write_manifest,
+)
+from hypir_cli.folder.report import Record, Status
+from hypir_cli.folder.shard_state import ShardResult, ShardStates
+from hypir_cli.restore.shard import (
+    LazyWorker,
+    LoadDescriber,
+    broken_shard,
+    restore_rows,
+    restore_shard,
+)
+
+FAILURES_KEPT = 10_000
+"""Failed images whose records a report holds; further ones are counted, and stand in the shards' own files."""
+DIRECT_SHARDS_OF = 100
+"""Images per shard where a cluster gets inputs that nobody planned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardProgress:
+    """How far a manifest has come."""
+
+    result: ShardResult
+    """What became of the latest shard."""
+    finished: int
+    """Shards that have ended."""
+    total: int
+    """Shards of this run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listeners:
+    """Who is told what."""
+
+    on_event: Callable[[Event], None] = lambda event: None
+    """Every image that is started, done, skipped or failed; a cluster's are told by shard alone."""
+    on_shard: Callable[[ShardProgress], None] = lambda progress: None
+    """Every shard that has ended."""
+
+
+def plan_manifest(
+    inputs: Sequence[str],
+    output: str,
+    place: str,
+    *,
+    plan: Plan,
+    shards_of: int,
+) -> Manifest:
+    """List the inputs once and write the manifest.
+
+    Args:
+        inputs: Files, folders and patterns, local or by URL.
+        output: Where results go.
+        place: The manifest to write.
+        plan: How results are named.
+        shards_of: Images per shard.
+
+    Raises:
+        HypirError: An input cannot be listed or holds no image, or the manifest cannot be written.
+    """
+    rows = plan_rows(inputs, output, plan=plan)
+    return write_manifest(place, rows, plan=plan, shards_of=shards_of)
+
+
+def planned_by(config: RestoreConfig, inputs: Sequence[str], output: str) -> Plan:
+    """The plan that restore settings imply."""
+    return Plan(
+        output=output_folder(inputs, output),
+        samples=config.control.samples,
+        format=config.output.format,
+        suffix=config.output.suffix,
+    )
+
+
+def restore_urls(
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    worker: LazyWorker,
+    load_describer: LoadDescriber | None = None,
+    shard: Shard | None = None,
+    dry_run: bool = False,
+    listeners: Listeners | None = None,
+) -> FolderReport:
+    """Restore a manifest, or inputs and outputs of which some are URLs.
+
+    Args:
+        inputs: One manifest; or files, folders and patterns.
+        output: Where results go; a manifest says so itself, and needs none.
+        worker: Restores, and has the settings.
+        load_describer: Makes the captioning model of a cluster's actors.
+        shard: The part that this process takes; None is all.
+        dry_run: Only say what would be done.
+        listeners: Who is told what.
+
+    Returns:
+        What became of the images: of a manifest the failed ones, and the number of the others.
+
+    Raises:
+        HypirError: Nothing to restore, settings that contradict the manifest, or a store or a model that fails for good.
+    """
+    listeners = listeners or Listeners()
+    part, config = shard or Shard(), worker.config
+    if is_manifest(inputs[0]):
+        manifest = Manifest(inputs[0])
+        _check_fits(manifest, inputs, output, config)
+    else:
+        if output is None:
+            raise ConfigError("there is no output.", hint="give INPUT... OUTPUT")
+        plan = planned_by(config, inputs, output)
+        if config.cluster.engine == "local" or dry_run:
+            rows = part.take(list(plan_rows(inputs, output, plan=plan)))
+            report = restore_rows(
+                rows, worker=worker, shard=part, dry_run=dry_run, on_event=listeners.on_event
+            )
+            return _written(report, config)
+        place = urls.join(urls.join(plan.output, STATE_FOLDER), "inputs.parquet")
+        manifest = plan_manifest(inputs, output, place, plan=plan, shards_of=DIRECT_SHARDS_OF)
+    tally = _Tally(config, part)
+    mine = part.take(range(manifest.num_shards))
+    todo = _unfinished(manifest, mine, config, tally)
+    if dry_run:
+        tally.counts["planned"] += sum(map(manifest.shard_size, todo))
+        return _written(tally.report(), config)
+    if config.cluster.engine == "ray":
+        from hypir_cli.restore.ray_engine import ray_results
+
+        results = ray_results(manifest, todo, config=config, load_describer=load_describer)
+    else:
+        results = _local_results(manifest, todo, worker, listeners)
+    try:
+        for result in results:
+            tally.add(result)
+            listeners.on_shard(ShardProgress(result=result, finished=tally.shards, total=len(todo)))
+    except KeyboardInterrupt:
+        _written(tally.report(interrupted=True), config)
+        raise
+    return _written(tally.report(), config)
+
+
+def _local_results(
+    manifest: Manifest, todo: Iterable[int], worker: LazyWorker, listeners: Listeners
+) -> Iterator[ShardResult]:
+    """Shard after shard in this process; one whose state cannot be kept does not stop the others."""
+    for index in todo:
+        try:
+            yield restore_shard(manifest, index, worker=worker, on_event=listeners.on_event)
+        except InputError as error:
+            yield broken_shard(manifest, index, error)
+
+
+def _unfinished(
+    manifest: Manifest, mine: Sequence[int], config: RestoreConfig, tally: _Tally
+) -> list[int]:
+    """Shards without a marker; the others are counted as skipped."""
+    if config.output.existing == "overwrite":
+        return list(mine)
+    finished = ShardStates(manifest).finished()
+    if finished and config.output.existing == "error":
+        raise ConfigError(
+            f"{len(finished)} shard(s) of {manifest.place} are done already.",
+            hint="use --existing skip to go on where a run ended, or --existing overwrite",
+        )
+    tally.counts["skipped"] += sum(
+        manifest.shard_size(index) for index in mine if index in finished
+    )
+    return [index for index in mine if index not in finished]
+
+
+def _check_fits(
+    manifest: Manifest, inputs: Sequence[str], output: str | None, config: RestoreConfig
+) -> None:
+    """Refuse what the manifest decides otherwise."""
+    plan = manifest.plan
+    if len(inputs) > 1:
+        raise ConfigError(
+            "a manifest is restored on its own, without other inputs.",
+            hint="plan them together: hypir plan INPUT... OUTPUT",
+        )
+    if output is not None and output.rstrip("/") != plan.output.rstrip("/"):
+        raise ConfigError(
+            f"{manifest.place} was planned for the output {plan.output}, not {output}.",
+            hint="leave the output out, or plan anew",
+        )
+    asked: dict[str, object] = {"samples": config.control.samples, "format": config.output.format}
+    asked |= {"suffix": config.output.suffix}
+    defaults = {"samples": plan.samples, "format": "same", "suffix": ""}
+    for name, value in asked.items():
+        if value not in (getattr(plan, name), defaults[name]):
+            raise ConfigError(
+                f"{manifest.place} was planned with {name} {getattr(plan, name)!r}, not {value!r}.",
+                hint=f"leave --{name} out, or plan anew with it",
+            )
+
+
+@dataclass
+class _Tally:
+    """Counts of a run whose images are too many to keep a record of each."""
+
+    config: RestoreConfig
+    part: Shard
+    counts: Counter[Status] = field(default_factory=Counter)
+    failed: list[Record] = field(default_factory=list)
+    shards: int = 0
+
+    def add(self, result: ShardResult) -> None:
+        self.shards += 1
+        self.counts["done"] += result.done
+        self.counts["skipped"] += result.skipped
+        room = FAILURES_KEPT - len(self.failed)
+        self.failed += result.failed[:room]
+        self.counts["failed"] += len(result.failed[room:])
+
+    def report(self, *, interrupted: bool = False) -> FolderReport:
+        return FolderReport(
+            records=tuple(self.failed),
+            shard=self.part,
+            interrupted=interrupted,
+            settings=to_dict(self.config),
+            counted=dict(self.counts),
+        )
+
+
+def _written(report: FolderReport, config: RestoreConfig) -> FolderReport:
+    if config.output.report is not None:
+        report.write(config.output.report)
+    return report

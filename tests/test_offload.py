@@ -1,0 +1,162 @@
+"""Every backbone with every way of offloading: on a GPU that only knows where things are, and with real numbers on the CPU."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+
+from hypir_cli.config.restore import ModelConfig, RuntimeConfig
+from hypir_cli.errors import ConfigError, DeviceError
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.execution import module_device
+from hypir_cli.models.load import load_model
+from hypir_cli.models.placement import (
+    compile_networks,
+    place,
+    quantize,
+    stream_layers,
+    take_turns,
+)
+from tests.builders import BUILDERS, load_built
+from tests.fake_gpu import GPU, fake_gpu
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {name: save(tmp_path_factory.mktemp(name)) for name, save in BUILDERS.items()}
+
+
+def restored(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
+    """Prompts, encoder, denoiser, decoder: all that restoring calls."""
+    timestep = torch.tensor(200)
+    with torch.inference_mode():
+        # As a cache keeps it.
+        prompt = backbone.encode_prompts(["a house"]).to("cpu").to(backbone.device)
+        latents = backbone.encode(images.to(backbone.device))
+        output = backbone.denoise(
+            latents,
+            prompt=prompt,
+            timestep=timestep,
+            controls=Controls(texture=torch.tensor([300.0])),
+        )
+        return backbone.decode(backbone.predict_clean(latents, output, timestep=timestep))
+
+
+def some_images() -> torch.Tensor:
+    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+
+
+def offloaded(backbone: Backbone, how: str) -> None:
+    """What `place` does where the device is not the CPU, on the CPU."""
+    travelling = [module for name, module in backbone.components().items() if name != "vae"]
+    if how == "model":
+        take_turns(travelling, device=CPU)
+    elif how == "sequential":
+        for module in travelling:
+            stream_layers(module, device=CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("offload", ["none", "model"])
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_everything_meets_on_the_gpu(folders, name, offload, dtype):
+    backbone = load_built(name, folders[name], dtype=dtype)
+    backbone.enable_controls()
+    with fake_gpu(backbone):
+        place(backbone, device=GPU, offload=offload)
+        assert backbone.device == GPU
+        image = restored(backbone, some_images())
+        assert image.device == GPU
+        assert image.dtype == torch.float32
+        places = {part: next(m.parameters()).device for part, m in backbone.components().items()}
+    away = {part for part, where in places.items() if where == CPU}
+    assert places["denoiser"] == places["vae"] == GPU
+    # While the denoiser is there, the text encoders are not.
+    assert away == ({part for part in places if "text" in part} if offload == "model" else set())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("how", ["model", "sequential"])
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_offloading_changes_no_bit_and_neither_does_the_rescue_with_it(folders, name, how, dtype):
+    images = some_images()
+    backbone = load_built(name, folders[name], dtype=dtype)
+    backbone.enable_controls()
+    usual = restored(backbone, images)
+    with torch.inference_mode(), backbone.in_float32():
+        rescued = restored(backbone, images)
+    assert torch.equal(usual, rescued) == (dtype == torch.float32)
+
+    offloaded(backbone, how)
+    assert backbone.dtype == dtype
+    assert torch.equal(restored(backbone, images), usual)
+    for _ in range(2):
+        with torch.inference_mode(), backbone.in_float32():
+            assert torch.equal(restored(backbone, images), rescued)
+        assert torch.equal(restored(backbone, images), usual)
+    waiting = {value.device.type for value in backbone.denoiser.parameters()}
+    assert waiting == ({"meta"} if how == "sequential" else {"cpu"})
+
+
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+@pytest.mark.parametrize("name", ["tiny", "sd2", "flux"])
+def test_quantised_weights_travel_too_and_only_they_cannot_be_rescued(folders, name, kind):
+    images = some_images()
+    backbone = load_built(name, folders[name], dtype=torch.bfloat16)
+    backbone.enable_controls()
+    quantize(backbone.denoiser, kind)
+    usual = restored(backbone, images)
+    offloaded(backbone, "sequential")
+    assert torch.equal(restored(backbone, images), usual)
+    with pytest.raises(DeviceError, match=f"quantised {name} overflows"), backbone.in_float32():
+        pass
+    with backbone.in_float32("vae"):
+        assert next(backbone.components()["vae"].parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["tiny", pytest.param("sd2", marks=pytest.mark.slow)])
+def test_compiled_networks_still_take_turns(folders, name, monkeypatch):
+    # Traced as for any other backend, without a compiler.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    images = some_images()
+    backbone = load_built(name, folders[name])
+    backbone.enable_controls()
+    usual = restored(backbone, images)
+    moves = []
+    offloaded(backbone, "model")
+    compile_networks(backbone)
+    backbone.denoiser.register_forward_pre_hook(lambda *_: moves.append("denoiser"))
+    assert torch.allclose(restored(backbone, images), usual, atol=1e-5)
+    with torch.inference_mode(), backbone.in_float32():
+        assert torch.allclose(restored(backbone, images), usual, atol=1e-5)
+    assert moves == ["denoiser"] * 2
+    torch._dynamo.reset()
+
+
+def test_compiling_what_visits_layer_by_layer_is_refused_before_anything_is_loaded():
+    runtime = RuntimeConfig(compile=True, offload="sequential", device="cpu")
+    with pytest.raises(ConfigError, match="cannot be combined") as caught:
+        load_model(ModelConfig(), runtime)
+    assert "--offload model" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_a_tile_waits_for_its_device_nowhere_on_its_way(folders, name):
+    """A meta tensor has no value to wait for: asking for one, or copying it to the CPU, is an error."""
+    backbone = load_built(name, folders[name])
+    prompt = backbone.encode_prompts(["a house"])
+    meta = torch.device("meta")
+    for module in backbone.components().values():
+        module.to(meta)
+    assert module_device(backbone.denoiser) == meta
+    with torch.inference_mode():
+        latents = backbone.encode(torch.rand(1, 3, 64, 64, device=meta))
+        for timestep in (torch.tensor(200), torch.tensor(200, device=meta)):
+            output = backbone.denoise(latents, prompt=prompt.to(meta), timestep=timestep)
+            clean = backbone.predict_clean(latents, output, timestep=timestep)
+        assert backbone.decode(clean).device == meta
