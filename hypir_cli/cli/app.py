@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from hypir_cli import __version__
 from hypir_cli.cli import console
+from hypir_cli.cli.messages import console_logging
 from hypir_cli.cli.signals import Terminated, terminations
 from hypir_cli.errors import HypirError
 
@@ -44,6 +45,7 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand that the arguments name."""
+        console_logging()
         try:
             with terminations():
                 return super().invoke(ctx)

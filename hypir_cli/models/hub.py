@@ -24,6 +24,7 @@ from hypir_cli.config.families import find_family
 from hypir_cli.config.family import BackbonePreset
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.layout import missing_parts
+from hypir_cli.models.reach import is_offline, limited_network
 
 _TEXT_FILES = ("*.json", "*.txt", "*.model")
 _WEIGHT_ROUNDS = (
@@ -67,6 +68,24 @@ def find_base(
         if cached is not None:
             return cached
     return _download_first(candidates, name=name, preset=preset)
+
+
+def check_base(
+    base: str | None, *, name: str, preset: BackbonePreset, revision: str | None = None
+) -> None:
+    """Look whether `find_base` has something to find, without a download.
+
+    Raises:
+        BackboneError: A folder that is incomplete, or weights that are not in the cache while there is no network.
+    """
+    if base is not None and _looks_local(base):
+        _checked_folder(Path(base).expanduser(), preset)
+        return
+    candidates = preset.candidates if base is None else ((base, None),)
+    found = any(_cached(repo, revision or own, preset) is not None for repo, own in candidates)
+    if candidates and not found and is_offline():
+        error = OSError("there is no network.")
+        raise _unreachable(candidates[0][0], name=name, error=error)
 
 
 def find_lora(lora: str | None, *, name: str, preset: BackbonePreset) -> Path | None:
@@ -175,7 +194,8 @@ def _download_first(
     gone: list[str] = []
     for repo, revision in candidates:
         try:
-            return _download(repo, revision, preset)
+            with limited_network():
+                return _download(repo, revision, preset)
         except GatedRepoError as error:
             raise _gated(repo, name=name) from error
         except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
@@ -220,7 +240,8 @@ def _hub_file(repo: str, file: str, *, name: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
-        return Path(hf_hub_download(repo, file))
+        with limited_network():
+            return Path(hf_hub_download(repo, file))
     except GatedRepoError as error:
         raise _gated(repo, name=name) from error
     except LocalEntryNotFoundError as error:

@@ -91,7 +91,7 @@ def quantize_weights(
     """
     if kind == "none":
         return
-    package = _require_package(kind)
+    package = require_package(kind)
     layers = quantizable_layers(denoiser)
     if not layers:
         raise BackboneError(
@@ -192,7 +192,12 @@ def _move(modules: Sequence[nn.Module], device: torch.device) -> None:
         ) from error
 
 
-def _require_package(kind: Quantize) -> Any:
+def require_package(kind: Quantize) -> Any:
+    """The package that converts to a number format.
+
+    Raises:
+        BackboneError: It is not installed.
+    """
     package = _PACKAGES[kind]
     try:
         return importlib.import_module(package)

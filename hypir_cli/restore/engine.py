@@ -17,6 +17,7 @@ from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.device import dtype_name, is_out_of_memory
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, place_model
 from hypir_cli.models.prompt_cache import PromptCache
+from hypir_cli.pixels.bleed import spread_under
 from hypir_cli.restore.blend import enlarged, mixed
 from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.limits import choose_limits
@@ -123,6 +124,7 @@ class Engine:
             DeviceError: It does not fit the memory, or the networks overflow.
         """
         control = self.config.control
+        image = replace(image, pixels=spread_under(image.pixels, image.alpha))
         size = self.config.size.output_size(image.height, image.width)
         source = InputWindows(image.pixels, out_size=size)
         outcome = Outcome(

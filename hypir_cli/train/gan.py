@@ -103,7 +103,7 @@ class GanStage(Stage):
         self.ema.update()
         self._norms_moved = False
         if self.models.predictor is not None and self._statistics:
-            statistics = torch.stack(self._statistics).sum(0).to(self._runtime.device)
+            statistics = torch.stack(self._statistics).sum(0)
             self.models.predictor.update(self._runtime.sum(statistics))
         self._statistics.clear()
 

@@ -31,6 +31,7 @@ from hypir_cli.train.generator import GanModels, timesteps
 from hypir_cli.train.loop import run_training
 from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.networks.realesrgan import load_realesrgan
+from hypir_cli.train.preflight import check_needs
 from hypir_cli.train.report import Observer, RunOutcome
 from hypir_cli.train.resume import find_checkpoint
 from hypir_cli.train.runtime import Runtime, open_runtime
@@ -46,6 +47,7 @@ def train_encoder(
 ) -> RunOutcome:
     """Run `hypir train-encoder`; see `run_training` for `resume` and what is raised."""
     find_checkpoint(config.output_dir, resume)
+    check_needs(config)
     with open_runtime(device=config.device, precision=config.optim.precision) as runtime:
         # The encoder trains in float32, and autocast sees to the speed of the rest.
         backbone = _load(config, runtime.device, dtype=torch.float32, only_vae=True)
@@ -60,6 +62,7 @@ def train_gan(
 ) -> RunOutcome:
     """Run `hypir train-gan`; see `run_training` for `resume` and what is raised."""
     find_checkpoint(config.output_dir, resume)
+    check_needs(config)
     optim = config.optim
     with open_runtime(
         device=config.device, precision=optim.precision, shard=optim.shard_frozen

@@ -82,7 +82,7 @@ class Runtime:
         """Sum of a tensor over the ranks."""
         if self.world_size == 1:
             return value
-        return self._reduced(value, "sum")
+        return self._reduced(value.to(self.device), "sum").to(value.device)
 
     def mean_scalars(self, scalars: Mapping[str, float]) -> dict[str, float]:
         """Mean of each number over the ranks; every rank gives the same names."""

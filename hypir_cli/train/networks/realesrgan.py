@@ -71,7 +71,7 @@ def load_realesrgan(path: Path | None = None) -> RealEsrgan:
         BackboneError: The package with the weights is not installed.
         CheckpointError: The file is missing, or is not that network in float16.
     """
-    path = path or _package_file()
+    path = path or package_file()
     with torch.random.fork_rng(devices=[]):
         network = RealEsrgan()
     read_ncnn(network, path)
@@ -151,7 +151,12 @@ def _convolutions(network: nn.Module) -> Iterator[nn.Conv2d]:
             yield module
 
 
-def _package_file() -> Path:
+def package_file() -> Path:
+    """The weights file that its package brings.
+
+    Raises:
+        BackboneError: The package is not installed.
+    """
     folder = package_folder(PACKAGE)
     if folder is None:
         raise BackboneError(
