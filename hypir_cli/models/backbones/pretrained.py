@@ -67,6 +67,7 @@ class PretrainedBackbone(Backbone):
         self.tokenizers = dict(tokenizers)
         prediction = self.prediction_of(scheduler_config, source=f"this {self.name}")
         self.traits = self._traits(prediction)
+        self.prepare(scheduler_config)
 
     @classmethod
     def load(
@@ -166,6 +167,13 @@ class PretrainedBackbone(Backbone):
 
         Raises:
             BackboneError: A model of another kind.
+        """
+
+    def prepare(self, scheduler_config: Mapping[str, Any]) -> None:
+        """Whatever a family makes of its loaded parts, once.
+
+        Raises:
+            BackboneError: They are of another member of the family.
         """
 
     @abstractmethod
