@@ -70,7 +70,7 @@ def test_offloading_changes_nothing(folders, name, place, offload):
 def test_quantised_denoisers_are_close(folders, name, place, kind, offload):
     expected = restored(built(folders, name), some_images())
     backbone = built(folders, name, "bf16")
-    placement.quantize(backbone.denoiser, kind, device=place)
+    placement.quantize_weights(backbone.denoiser, kind, device=place)
     put(backbone, place, offload=offload)
     assert difference(restored(backbone, some_images()), expected) < QUANTIZED[kind]
 
