@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def gradient(height: int, width: int) -> NDArray[np.uint8]:
     return np.stack(planes, axis=-1).round().astype(np.uint8)
 
 
+@functools.cache  # it holds the time of its making
 def srgb_profile() -> bytes:
     """A small RGB profile."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

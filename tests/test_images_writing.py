@@ -148,11 +148,17 @@ def test_16_bits_are_rounded_to_8_where_the_format_has_no_more(tmp_path: Path) -
     assert np.all(read_image(tmp_path / "a.jpg").pixels == 101)
 
 
-def test_metadata_too_long_for_jpeg_is_left_out_with_a_note(tmp_path: Path) -> None:
-    metadata = Metadata(exif=_metadata().exif + bytes(70_000), xmp=b" " * 70_000)
+def test_exif_too_long_for_jpeg_is_left_out_with_a_note_and_long_xmp_is_kept(
+    tmp_path: Path,
+) -> None:
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF>' + b" " * 70_000 + b"</rdf:RDF></x:xmpmeta>"
+    )
+    metadata = Metadata(exif=_metadata().exif + bytes(70_000), xmp=packet)
     notes = write_image(tmp_path / "a.jpg", gradient(8, 8), metadata=metadata)
-    assert len(notes) == 2
-    assert read_image(tmp_path / "a.jpg").metadata.exif == b""
+    assert notes == ("the Exif data is too long for JPEG and was left out",)
+    read = read_image(tmp_path / "a.jpg").metadata
+    assert (read.exif, read.xmp_extension) == (b"", packet)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -176,8 +182,8 @@ def test_the_format_can_differ_from_the_suffix(tmp_path: Path) -> None:
 
 
 def test_a_suffix_without_a_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\.bmp"):
-        write_image(tmp_path / "a.bmp", gradient(8, 8))
+    with pytest.raises(ConfigError, match=r"\.psd"):
+        write_image(tmp_path / "a.psd", gradient(8, 8))
 
 
 def test_a_quality_out_of_range_is_refused(tmp_path: Path) -> None:

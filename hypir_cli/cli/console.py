@@ -88,8 +88,16 @@ def print_folder_summary(
     """What a folder run did, and every failure again at the end where it is seen."""
     if dry_run:
         for record in report.records:
+            for note in record.notes:
+                print_warning(f"{record.input}: {note}")
             if record.status == "failed":
-                continue  # told already
+                err.print(
+                    f"Failed: {record.input}: {record.reason}",
+                    style="red",
+                    markup=False,
+                    soft_wrap=True,
+                )
+                continue
             what = verb if record.status == "planned" else "skip"
             out.print(
                 f"{what} {record.input} -> {', '.join(record.outputs)}",
@@ -104,4 +112,5 @@ def print_folder_summary(
     counts = [f"{report.count('done')} {done}"]
     counts += [f"{report.count('skipped')} already there"] if report.count("skipped") else []
     counts += [f"{report.count('failed')} failed"] if report.count("failed") else []
-    out.print(", ".join(counts) + ".")
+    way_out = " (--existing overwrite makes those anew)" if report.count("skipped") else ""
+    out.print(f"{', '.join(counts)}{way_out}.", soft_wrap=True)

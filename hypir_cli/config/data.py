@@ -13,7 +13,8 @@ class DataConfig:
     """Photographs with prompts, and the crops that training sees."""
 
     sources: tuple[str, ...] = ()
-    """Folders (searched to the bottom), .parquet or .jsonl tables (columns image_path, prompt), .tar shards, or globs."""
+    """Folders (searched to the bottom), .parquet or .jsonl tables (columns image_path, prompt), .tar shards, or globs;
+    URLs (s3://...) of any of them are read over the network, sample by sample."""
     degraded: tuple[str, ...] = ()
     """Folders with degraded partners of the photographs, one for each folder in `sources`, the same relative paths inside (the suffix
     may differ); of equal size or a part of it. Empty: partners are made, as `degradation` says."""

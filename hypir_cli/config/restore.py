@@ -209,6 +209,24 @@ class RuntimeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class InputConfig:
+    """How files are read."""
+
+    partial: bool = flag(False, "--partial/--no-partial")
+    """Restore what is there of a picture whose data is cut short or damaged; what is missing is grey or black."""
+    float_range: tuple[float, float] | None = flag(None, "--float-range", metavar="BLACK,WHITE")
+    """What is black and white in files of float samples, e.g. 0,255; unset is 0,1. What lies outside is clipped."""
+
+    def __post_init__(self) -> None:
+        if self.float_range is not None:
+            black, white = self.float_range
+            if not (math.isfinite(black) and math.isfinite(white) and black < white):
+                raise ValueError(
+                    f"input.float_range must be two rising numbers, got {black:g},{white:g}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputConfig:
     """What is written."""
 
@@ -252,6 +270,8 @@ class RestoreConfig:
     """Take the low frequencies (wavelet) or the mean and spread (adain) of colour from the input."""
     runtime: RuntimeConfig = group(RuntimeConfig, "Runtime")
     """Device and number format."""
+    input: InputConfig = group(InputConfig, "Input")
+    """Files read."""
     output: OutputConfig = group(OutputConfig, "Output")
     """Files written."""
     cluster: ClusterConfig = group(ClusterConfig, "Many machines")

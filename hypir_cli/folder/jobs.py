@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -12,7 +13,14 @@ from typing import Literal
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder.names import fitting_name, same_letters
 from hypir_cli.folder.scan import Found, find_images
-from hypir_cli.images import ImageFormat, format_of_suffix, output_suffix
+from hypir_cli.images import ImageFormat, format_of_suffix, image_size, output_suffix
+from hypir_cli.images.formats import MAX_SIDE, fits, format_of_name, is_picture_name
+from hypir_cli.images.writing import too_large
+
+logger = logging.getLogger(__name__)
+
+OutputSize = Callable[[int, int], tuple[int, int]]
+"""(height, width) of a result for that of an input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +33,8 @@ class Job:
     """Its place in the input tree, by which its prompt is found."""
     output_paths: tuple[Path, ...]
     """Files to write, one per sample."""
+    notes: tuple[str, ...] = ()
+    """What had to be decided about its names."""
     input_url: str = ""
     """Where the input comes from, when `input_path` is a copy of it."""
     output_urls: tuple[str, ...] = ()
@@ -97,16 +107,31 @@ def make_jobs(
     num_samples: int = 1,
     lossless: bool = False,
     overwrite_inputs: bool = False,
+    output_size: OutputSize | None = None,
 ) -> list[Job]:
-    """Jobs for images that `find_images` found in the inputs; the rest as for `scan_inputs`."""
+    """Jobs for images that `find_images` found in the inputs; the rest as for `scan_inputs`.
+
+    Args:
+        found: The images.
+        inputs: What the user named.
+        output: Where results go.
+        format: Their format.
+        suffix: Added to each name.
+        num_samples: Results per image.
+        lossless: Where `same` would write a format that loses something, write PNG.
+        overwrite_inputs: Allow results that take the place of an input.
+        output_size: (height, width) of a result for that of an input: a result too large for its format becomes a PNG, or an
+            error where the user named the file. None leaves that to writing.
+    """
     output_path = Path(output)
     names = Names(suffix=suffix, num_samples=num_samples)
     if _is_file_name(output, found, inputs):
         _check_format(output_path, format)
+        _check_named_size(output_path, found[0].path, output_size)
         target = names.claim(output_path.parent, output_path.stem, output_path.suffix, found[0])
         jobs = [_job(found[0], target)]
     else:
-        jobs = _folder_jobs(found, output_path, format, names, lossless=lossless)
+        jobs = _folder_jobs(found, output_path, format, names, output_size, lossless=lossless)
     jobs = _without_own_results(jobs, inputs)
     if not overwrite_inputs:
         _check_inputs_safe(jobs)
@@ -155,6 +180,7 @@ def _folder_jobs(
     output: Path,
     format: Literal["same"] | ImageFormat,
     names: Names,
+    output_size: OutputSize | None,
     *,
     lossless: bool,
 ) -> list[Job]:
@@ -165,17 +191,48 @@ def _folder_jobs(
             hint="name a folder, which is made if missing",
         )
     targets: dict[Path, tuple[Path, ...]] = {}
+    notes: dict[Path, tuple[str, ...]] = {}
     extensions = {
         item.path: output_suffix(item.path.suffix, format, lossless=lossless) for item in found
     }
+    for path, extension in extensions.items():
+        if _is_too_large(path, format_of_suffix(extension), output_size):
+            name = extension.lstrip(".").upper()
+            notes[path] = (
+                f"{name} does not hold so many pixels per side, so it is written as PNG",
+            )
+            extensions[path] = ".png"
     for item in sorted(found, key=lambda item: extensions[item.path] != item.path.suffix):
         folder, extension = output / item.relative.parent, extensions[item.path]
         targets[item.path] = names.claim(folder, item.relative.stem, extension, item)
-    return [_job(item, targets[item.path]) for item in found]
+    return [_job(item, targets[item.path], notes.get(item.path, ())) for item in found]
 
 
-def _job(item: Found, output_paths: tuple[Path, ...]) -> Job:
-    return Job(input_path=item.path, relative_path=item.relative, output_paths=output_paths)
+def _job(item: Found, output_paths: tuple[Path, ...], notes: tuple[str, ...] = ()) -> Job:
+    return Job(
+        input_path=item.path, relative_path=item.relative, output_paths=output_paths, notes=notes
+    )
+
+
+def _is_too_large(
+    path: Path, image_format: ImageFormat | None, output_size: OutputSize | None
+) -> bool:
+    """Whether the result of an input is larger than its format holds; an input that cannot be read says so later."""
+    if output_size is None or image_format not in MAX_SIDE:
+        return False
+    try:
+        return not fits(image_format, *output_size(*image_size(path)))
+    except Exception as error:
+        logger.debug("no size of %s", path, exc_info=error)
+        return False
+
+
+def _check_named_size(output: Path, path: Path, output_size: OutputSize | None) -> None:
+    """Refuse a file name whose format cannot hold the result."""
+    image_format = format_of_name(output)
+    if image_format is not None and _is_too_large(path, image_format, output_size):
+        assert output_size is not None
+        raise too_large(output, image_format, *output_size(*image_size(path)))
 
 
 def _is_file_name(output: str | Path, found: Sequence[Found], inputs: Sequence[str | Path]) -> bool:
@@ -183,7 +240,12 @@ def _is_file_name(output: str | Path, found: Sequence[Found], inputs: Sequence[s
     path = Path(output)
     if path.is_dir() or str(output).endswith(("/", os.sep)):
         return False
-    if format_of_suffix(path.suffix) is None:
+    if format_of_name(path) is None:
+        if is_picture_name(path) and len(found) == 1 and not Path(inputs[0]).is_dir():
+            raise ConfigError(
+                f"cannot write {path}: {path.suffix.lstrip('.').upper()} can be read but not written.",
+                hint=f"name it {path.with_suffix('.png').name}, or end it with / if it is a folder",
+            )
         return False
     if len(found) > 1 or Path(inputs[0]).is_dir():
         raise ConfigError(
@@ -194,7 +256,7 @@ def _is_file_name(output: str | Path, found: Sequence[Found], inputs: Sequence[s
 
 
 def _check_format(output: Path, format: Literal["same"] | ImageFormat) -> None:
-    if format not in ("same", format_of_suffix(output.suffix)):
+    if format not in ("same", format_of_name(output)):
         raise ConfigError(
             f"the output {output} does not end like the format {format}.",
             hint=f"name it {output.with_suffix('.' + format)}, or drop --format",

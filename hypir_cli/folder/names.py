@@ -38,9 +38,10 @@ def existing_path(path: Path) -> Path | None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file or folder of that name exists, its letters composed or decomposed; False where that cannot be told."""
+    """Whether a file of that name exists, its letters composed or decomposed; False where that cannot be told."""
     try:
-        return existing_path(path) is not None
+        found = existing_path(path)
+        return found is not None and not found.is_dir()
     except OSError:
         return False
 

@@ -19,8 +19,8 @@ from hypir_cli.folder.finish import Output, Source, save_samples
 from hypir_cli.folder.jobs import Job
 from hypir_cli.folder.report import blank_record
 from hypir_cli.folder.staging import Staging
-from hypir_cli.images import ImageData, image_size, read_image
-from hypir_cli.images.atomic import FolderGuard
+from hypir_cli.images import ImageData, Reading, image_size, read_image
+from hypir_cli.images.atomic import FolderGuard, unwritable
 from hypir_cli.images.data import Pixels
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,10 @@ class Pipeline:
         keep_pixels: bool,
         num_jobs: int,
         output_pixels: Callable[[int, int], int],
+        reading: Reading,
         staging: Staging | None = None,
     ) -> None:
+        self._reading = reading
         self._staging = staging or Staging()
         self._restore_one = restore_one
         self._log = log
@@ -129,9 +131,12 @@ class Pipeline:
         """In a reading thread: the image, unless its result could not be written anyway."""
         start = time.perf_counter()
         self._staging.fetch(job)
-        for folder in {path.parent for path in job.output_paths}:
-            self._guard.check(folder)
-        image = read_image(job.input_path)
+        for path in job.output_paths:
+            self._guard.check(path.parent)
+            problem = unwritable(path)
+            if problem is not None:
+                raise problem
+        image = read_image(job.input_path, reading=self._reading)
         seconds["read"] = time.perf_counter() - start
         return [image]
 
@@ -179,7 +184,7 @@ class Pipeline:
             return
         record = replace(
             blank_record(job, "done"),
-            notes=(*source.notes, *restored.notes, *notes),
+            notes=(*job.notes, *source.notes, *restored.notes, *notes),
             seconds={**seconds, "write": time.perf_counter() - start},
             input_size=source.size,
             output_size=(restored.samples[0].shape[0], restored.samples[0].shape[1]),

@@ -13,6 +13,7 @@ from hypir_cli import __version__
 from hypir_cli.folder.jobs import Job
 from hypir_cli.folder.shard import Shard
 from hypir_cli.images import atomic_file
+from hypir_cli.images.atomic import unwritable
 
 Status = Literal["done", "skipped", "failed", "planned"]
 """Written; there already; not possible; what a dry run would do."""
@@ -102,7 +103,16 @@ class FolderReport:
 
 def planned(jobs: Sequence[Job]) -> list[Record]:
     """Records of a dry run."""
-    return [blank_record(job, "planned") for job in jobs]
+    return [_planned(job) for job in jobs]
+
+
+def _planned(job: Job) -> Record:
+    """What a dry run says of one job: it fails where it is known already that it will."""
+    record = dataclasses.replace(blank_record(job, "planned"), notes=job.notes)
+    problem = next((found for path in job.output_paths if (found := unwritable(path))), None)
+    if problem is None:
+        return record
+    return dataclasses.replace(record, status="failed", reason=problem.message, hint=problem.hint)
 
 
 def blank_record(job: Job, status: Status) -> Record:

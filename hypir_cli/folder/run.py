@@ -18,6 +18,7 @@ from hypir_cli.folder.report import FolderReport, Record, planned
 from hypir_cli.folder.scan import Unreadable
 from hypir_cli.folder.shard import Shard
 from hypir_cli.folder.staging import Staging
+from hypir_cli.images import Reading
 
 
 def run_folder(
@@ -29,6 +30,7 @@ def run_folder(
     keep_metadata: bool = True,
     compare: bool = False,
     num_jobs: int = 2,
+    reading: Reading | None = None,
     shard: Shard | None = None,
     report_path: Path | None = None,
     dry_run: bool = False,
@@ -49,6 +51,7 @@ def run_folder(
         keep_metadata: Carry Exif, XMP and dpi over.
         compare: Also write each input beside its result.
         num_jobs: Threads for reading, and as many for writing.
+        reading: How files are read; None takes every default.
         shard: The part of the list to take; None is all of it.
         report_path: JSON file to write at the end, also when interrupted; a dry run writes it too.
         dry_run: Only say what would be done.
@@ -89,6 +92,7 @@ def run_folder(
         num_jobs=num_jobs,
         output_pixels=output_pixels,
         staging=staging,
+        reading=reading or Reading(),
     )
     try:
         log.skip_all_but(todo)

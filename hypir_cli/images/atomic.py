@@ -85,6 +85,20 @@ class FolderGuard:
         self._checked.add(folder)
 
 
+def unwritable(path: Path) -> InputError | None:
+    """Why a file cannot be written, as far as that can be told without writing: the folder, or one that has its name."""
+    if path.is_dir():
+        return write_error(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    place = path.parent
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return write_error(path, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    if not os.access(place, os.W_OK | os.X_OK):
+        return write_error(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    return None
+
+
 def _remove_stale_files(folder: Path) -> None:
     """Delete half-written files of this machine's dead processes; others' stay."""
     for leftover in folder.glob(f"{_PREFIX}*-{_host()}-*{_SUFFIX}"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hypir_cli.images.colorcode import ColorCode
 
 Pixels = NDArray[np.unsignedinteger[Any]]
 """uint8 or uint16 samples over their type's full range: 0..255 or 0..65535."""
@@ -21,12 +23,24 @@ class Metadata:
     """Exif block (a TIFF structure, without the "Exif" prefix); its orientation is always 1, no thumbnail."""
     xmp: bytes = b""
     """XMP packet; its orientation is always 1."""
+    xmp_extension: bytes = b""
+    """Rest of an XMP packet that was too long for one JPEG segment; the packet names it by its hash."""
+    photoshop: bytes = b""
+    """Photoshop resource blocks: IPTC records, copyright flag and URL."""
+    comments: tuple[bytes, ...] = ()
+    """Comments as a JPEG or GIF holds them, in whatever encoding they were written."""
+    texts: tuple[tuple[str, str], ...] = ()
+    """Keyword and text of a PNG's texts."""
     icc: bytes = b""
     """Colour profile of the pixels as they are in memory."""
+    color: ColorCode | None = None
+    """What the numbers mean where no profile tells it; None is sRGB, or a profile."""
     dpi: tuple[float, float] | None = None
     """Horizontal and vertical dots per inch."""
+    dpi_unit: Literal["inch", "cm"] = "inch"
+    """In which unit the file told it."""
     png_color: tuple[tuple[bytes, bytes], ...] = ()
-    """Colour chunks of a PNG (gamma, primaries), name and content; only a PNG can carry them on."""
+    """Colour chunks of a PNG (gamma, primaries), name and content, which another PNG carries on as they are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,48 +19,88 @@ _PLAIN_MODES = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 _BAND_BYTES = 2**20
 
 
-def decode(image: ImageFile.ImageFile, name: str, metadata: Metadata) -> ImageData:
-    """Pixels of an opened image by way of Pillow."""
-    notes = []
+def decode(
+    image: ImageFile.ImageFile,
+    name: str,
+    metadata: Metadata,
+    *,
+    notes: Sequence[str] = (),
+    turned: bool = False,
+    float_range: tuple[float, float] | None = None,
+) -> ImageData:
+    """Pixels of an opened image by way of Pillow.
+
+    Args:
+        image: Not loaded yet.
+        name: Format of the file.
+        metadata: What it says, as stored.
+        notes: What was said so far.
+        turned: Whether Pillow turns the pixels upright itself, as it does with TIFF.
+        float_range: What is black and white of float samples; None is 0 and 1.
+    """
+    said = list(notes)
     if getattr(image, "is_animated", False):
-        notes.append("only the first picture of the animation is used")
+        said.append("only the first picture of the animation is used")
     image.load()
-    plain, profile_used = _plain(image, metadata.icc)
-    if profile_used:
+    if image.mode in ("CMYK", "LAB"):
+        plain, more = to_srgb(image, metadata.icc)
         metadata = replace(metadata, icc=b"")
-        notes.append(f"{image.mode} was converted to sRGB")
+        said += more
+    else:
+        plain = _plain(image)
     if plain.mode == "F" or plain.mode.startswith("I"):
-        pixels, alpha, more = _deep_planes(plain)
-        notes += more
+        pixels, alpha, more = _deep_planes(plain, float_range)
+        said += more
     else:
         pixels, alpha = _planes(plain)
-    return finished(pixels, alpha, metadata, name=name, notes=notes)
+    return finished(pixels, alpha, metadata, name=name, notes=said, turned=turned)
 
 
-def _plain(image: Image.Image, icc: bytes) -> tuple[Image.Image, bool]:
-    """The image in a mode of grey or RGB with or without alpha, and whether its own colour space was left for sRGB."""
-    if image.mode in ("CMYK", "LAB"):
-        return _to_srgb(image, icc), True
+def metadata_of_pillow(image: ImageFile.ImageFile) -> Metadata:
+    """What Pillow found beside the pixels of a format whose files it takes apart itself."""
+    xmp = image.info.get("xmp", b"")
+    dpi = image.info.get("dpi")
+    if dpi is not None and not all(1 < float(value) < 1e6 for value in dpi):
+        dpi = None
+    comment = image.info.get("comment", b"")
+    comment = comment.encode() if isinstance(comment, str) else comment
+    return Metadata(
+        exif=image.info.get("exif", b""),
+        xmp=xmp if isinstance(xmp, bytes) else b"",
+        icc=image.info.get("icc_profile") or b"",
+        dpi=None if dpi is None else (float(dpi[0]), float(dpi[1])),
+        comments=(comment,) if comment else (),
+    )
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image in a mode of grey or RGB with or without alpha."""
     if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
-        return image.convert("LA" if image.mode in ("1", "L") else "RGBA"), False
+        return image.convert("LA" if image.mode in ("1", "L") else "RGBA")
     if image.mode in ("L", "LA", "RGB", "RGBA", "F") or image.mode.startswith("I"):
-        return image, False
-    return image.convert(_PLAIN_MODES.get(image.mode, "RGB")), False
+        return image
+    return image.convert(_PLAIN_MODES.get(image.mode, "RGB"))
 
 
-def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image:
-    """CMYK or LAB as sRGB, through the profile where there is one that fits."""
-    target = ImageCms.createProfile("sRGB")
+def to_srgb(image: Image.Image, icc: bytes) -> tuple[Image.Image, list[str]]:
+    """CMYK or LAB as sRGB, and notes: through the profile where there is one that the colour engine can use."""
+    notes = [f"{image.mode} was converted to sRGB"]
+    if image.mode == "CMYK" and icc:
+        try:
+            return _converted(image, ImageCms.ImageCmsProfile(io.BytesIO(icc))), notes
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            notes.append("its colour profile cannot be used, so it was converted without")
     if image.mode == "LAB":
         source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    elif icc[16:20] == b"CMYK":
-        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    else:
-        return image.convert("RGB")
+        return _converted(image, source), notes
+    return image.convert("RGB"), notes
+
+
+def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
     converted = ImageCms.profileToProfile(
         image,
         source,
-        target,
+        ImageCms.createProfile("sRGB"),
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         outputMode="RGB",
         flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
@@ -85,11 +126,13 @@ def _planes(image: Image.Image) -> tuple[Pixels, Pixels | None]:
     return pixels, alpha
 
 
-def _deep_planes(image: Image.Image) -> tuple[Pixels, None, list[str]]:
+def _deep_planes(
+    image: Image.Image, float_range: tuple[float, float] | None
+) -> tuple[Pixels, None, list[str]]:
     """16-bit pixels of one of Pillow's grey modes with more than 8 bits."""
     samples = np.asarray(image)[:, :, None]
     if samples.dtype.kind == "f":
-        pixels, notes = from_floats(samples)
+        pixels, notes = from_floats(samples, float_range=float_range)
         return pixels, None, notes
     if samples.min() < 0 or samples.max() > 65535:
         raise InputError(

@@ -5,10 +5,12 @@ An Exif block is a TIFF structure: a header, a first directory (IFD0) and a seco
 
 from __future__ import annotations
 
-import re
+import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from hypir_cli.images import ifd
 
 ORIENTATION = 0x0112
 EXIF_IFD = 0x8769
@@ -17,7 +19,6 @@ PIXEL_HEIGHT = 0xA003
 
 _SHORT, _LONG = 3, 4
 _PREFIX = b"Exif\x00\x00"
-_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[2-8]""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,93 @@ def orientation(exif: bytes) -> int:
     """
     value = _find(exif, ORIENTATION)
     return value.value if value is not None and 1 <= value.value <= 8 else 1
+
+
+def has_orientation(exif: bytes) -> bool:
+    """Whether the block says how the pixels are turned.
+
+    Raises:
+        ValueError: The block is damaged.
+    """
+    return _find(exif, ORIENTATION) is not None
+
+
+def has_thumbnail(exif: bytes) -> bool:
+    """Whether the block has a second picture's directory.
+
+    Raises:
+        ValueError: The block is damaged.
+    """
+    start = _first_directory(exif)
+    end = start + 2 + 12 * _unpack(_byte_order(exif) + "H", exif, start)
+    return end + 4 <= len(exif) and _unpack(_byte_order(exif) + "I", exif, end) != 0
+
+
+def without_orientation(exif: bytes) -> bytes:
+    """The block without the entry, every other byte where it was; for containers that tell the orientation themselves.
+
+    Raises:
+        ValueError: The block is damaged.
+    """
+    order, start = _byte_order(exif), _first_directory(exif)
+    count = _unpack(order + "H", exif, start)
+    for index in range(count):
+        offset = start + 2 + 12 * index
+        if _unpack(order + "H", exif, offset) == ORIENTATION:
+            end = start + 2 + 12 * count + 4
+            moved = exif[offset + 12 : end] + b"\x00" * 12
+            head = exif[:start] + struct.pack(order + "H", count - 1) + exif[start + 2 : offset]
+            return head + moved + exif[end:]
+    return exif
+
+
+def first_tags(exif: bytes) -> frozenset[int]:
+    """Tags of the block's first directory.
+
+    Raises:
+        ValueError: The block is damaged.
+    """
+    header = ifd.read_header(io.BytesIO(exif))
+    return frozenset(ifd.read_directory(io.BytesIO(exif), header, header.first)[0])
+
+
+def with_entries(exif: bytes, entries: Mapping[int, tuple[int, bytes]]) -> bytes:
+    """The block with texts and bytes added to its first directory; tags that are there stay as they are.
+
+    The directory is written anew at the end, so nothing else moves.
+
+    Args:
+        exif: A block; empty makes a new one.
+        entries: Tag -> (TIFF type, values in little-endian bytes; single bytes, texts and fractions only).
+
+    Raises:
+        ValueError: The block is damaged.
+    """
+    base = exif or b"II*\x00\x08\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+    header = ifd.read_header(io.BytesIO(base))
+    directory, following = ifd.read_directory(io.BytesIO(base), header, header.first)
+    missing = {tag: value for tag, value in entries.items() if tag not in directory}
+    if not missing:
+        return exif
+    added = [_entry(tag, *value, order=header.order) for tag, value in missing.items()]
+    base += b"\x00" * (len(base) % 2)
+    table = ifd.encoded(
+        [*directory.values(), *added],
+        order=header.order,
+        offset=len(base),
+        following=following,
+        places={entry.tag: entry.offset for entry in directory.values()},
+    )
+    return base[:4] + struct.pack(header.order + "I", len(base)) + base[8:] + table
+
+
+def _entry(tag: int, kind: int, data: bytes, *, order: str) -> ifd.Entry:
+    """An entry of little-endian values in a structure's own order."""
+    width = {ifd.RATIONAL: 4, ifd.SHORT: 2}.get(kind, 1)
+    if order == ">" and width > 1:
+        data = b"".join(data[i : i + width][::-1] for i in range(0, len(data), width))
+    count = len(data) // {ifd.RATIONAL: 8, ifd.SHORT: 2}.get(kind, 1)
+    return ifd.Entry(tag=tag, kind=kind, count=count, data=data)
 
 
 def upright(exif: bytes) -> bytes:
@@ -77,11 +165,6 @@ def with_size(exif: bytes, *, width: int, height: int) -> bytes:
             if item.tag in (PIXEL_WIDTH, PIXEL_HEIGHT):
                 _patch(block, item, width if item.tag == PIXEL_WIDTH else height)
     return bytes(block)
-
-
-def upright_xmp(xmp: bytes) -> bytes:
-    """The XMP packet with its orientation, if any, set to 1."""
-    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def _byte_order(exif: bytes) -> str:

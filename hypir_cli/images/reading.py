@@ -12,7 +12,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import imagecodecs
@@ -34,15 +34,26 @@ from PIL import (
 )
 
 from hypir_cli.errors import InputError
-from hypir_cli.images import exif as exif_block
+from hypir_cli.images import jpeg, modern
 from hypir_cli.images.data import ImageData, Metadata
-from hypir_cli.images.decoding import decode
-from hypir_cli.images.formats import MAX_PIXELS, SNIFF_BYTES, sniff
+from hypir_cli.images.decoding import decode, metadata_of_pillow, to_srgb
+from hypir_cli.images.formats import MAX_PIXELS, RAW_SUFFIXES, SNIFF_BYTES, sniff
 from hypir_cli.images.png import metadata_of, read_chunks
-from hypir_cli.images.tiff import is_deep, read_deep, read_exif
-from hypir_cli.images.upright import finished, upright_exif
+from hypir_cli.images.png_repair import repair
+from hypir_cli.images.raw import exr_size, raw_size, read_exr, read_raw
+from hypir_cli.images.tiff import (
+    is_deep,
+    is_plain,
+    is_print,
+    main_page,
+    read_deep,
+    read_metadata,
+    read_plain,
+    read_print,
+)
+from hypir_cli.images.upright import finished
 
-_OPENERS: dict[str, Callable[[str], ImageFile.ImageFile]] = {
+_OPENERS: dict[str, Callable[[str | io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "GIF": GifImagePlugin.GifImageFile,
@@ -62,6 +73,7 @@ DECODE_ERRORS = (
     TypeError,
     EOFError,
     RuntimeError,
+    AttributeError,
     struct.error,
     zlib.error,
     tifffile.TiffFileError,
@@ -71,12 +83,24 @@ DECODE_ERRORS = (
 """What the decoders raise on damaged data."""
 
 
-def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageData:
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What the user said about how files are to be read."""
+
+    max_pixels: int = MAX_PIXELS
+    """More than this and a file is refused before anything is decoded."""
+    partial: bool = False
+    """Take what is there of a picture whose data is cut short, the rest grey or black."""
+    float_range: tuple[float, float] | None = None
+    """What is black and white of float samples; None is 0 and 1."""
+
+
+def read_image(path: Path | str, *, reading: Reading | None = None) -> ImageData:
     """One image file, upright.
 
     Args:
         path: The file; its format is told from its content, not from its name.
-        max_pixels: More than this and the file is refused before anything is decoded.
+        reading: How to read; None takes every default.
 
     Returns:
         Grey or RGB pixels in the file's own depth (floats and 9..15 bits as 16, bilevel as 8). CMYK is converted through
@@ -85,16 +109,12 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> ImageData:
     Raises:
         InputError: Missing, empty, not an image, damaged, cut short, too large, or with NaN samples.
     """
-    path = Path(path)
+    path, reading = Path(path), reading or Reading()
     with _named(path):
         name = _identify(path)
-        if name == "TIFF":
-            return _read_tiff(path, max_pixels=max_pixels)
-        with _OPENERS[name](str(path)) as image:
-            _check_size(image.width, image.height, max_pixels=max_pixels)
-            if name == "PNG" and _png_depth(path) == 16:
-                return _read_deep_png(path)
-            return decode(image, name, _metadata_of(image, path))
+        height, width = _size(path, name)
+        _check_size(width, height, max_pixels=reading.max_pixels)
+        return _read(path, name, reading)
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -105,13 +125,53 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """
     path = Path(path)
     with _named(path):
-        name = _identify(path)
-        if name == "TIFF":
-            with tifffile.TiffFile(path) as tiff:
-                page = tiff.pages.first
-                return int(page.imagelength), int(page.imagewidth)
-        with _OPENERS[name](str(path)) as image:
-            return image.height, image.width
+        return _size(path, _identify(path))
+
+
+def _read(path: Path, name: str, reading: Reading) -> ImageData:
+    """The image of a file of a known format."""
+    if name == "JPEG":
+        return _read_jpeg(path, partial=reading.partial)
+    if name == "PNG":
+        return _read_png(path, partial=reading.partial)
+    if name == "TIFF":
+        return _read_tiff(path, reading)
+    if name in ("JXL", "EXR"):
+        read = modern.read_jxl if name == "JXL" else read_exr
+        return read(path, float_range=reading.float_range)
+    plain = {"AVIF": modern.read_avif, "HEIF": modern.read_heif, "RAW": read_raw}
+    if name in plain:
+        return plain[name](path)
+    deep = {"JPEG2000": modern.read_jpeg2000, "PPM": modern.read_deep_pnm}
+    found = deep[name](path) if name in deep else None
+    if found is not None:
+        return found
+    with _OPENERS[name](str(path)) as image:
+        metadata = metadata_of_pillow(image)
+        if name == "JPEG2000":
+            more = modern.jpeg2000_metadata(path.read_bytes())
+            metadata = replace(metadata, exif=more.exif, xmp=more.xmp, icc=more.icc)
+        return decode(image, name, metadata, float_range=reading.float_range)
+
+
+def _size(path: Path, name: str) -> tuple[int, int]:
+    """(height, width) as a file's header says."""
+    if name == "TIFF":
+        with tifffile.TiffFile(path) as tiff:
+            page, _ = main_page(tiff)
+            return int(page.imagelength), int(page.imagewidth)
+    if name == "RAW":
+        return raw_size(path)
+    if name == "HEIF":
+        width, height = modern.open_heif(path).size
+        return int(height), int(width)
+    if name == "JXL":
+        with open(path, "rb") as file:
+            return modern.jxl_size(file.read(2**16))
+    if name == "EXR":
+        return exr_size(path)
+    with _OPENERS[name](str(path)) as image:
+        return image.height, image.width
 
 
 @contextlib.contextmanager
@@ -147,6 +207,8 @@ def _identify(path: Path) -> str:
     """Format of a file by its first bytes."""
     with open(path, "rb") as file:
         head = file.read(SNIFF_BYTES)
+    if head and path.suffix.lower() in RAW_SUFFIXES and sniff(head) in ("TIFF", None):
+        return "RAW"
     if not head:
         raise InputError(
             "the file is empty (0 bytes).", hint="copy it again from its source, or remove it"
@@ -170,81 +232,131 @@ def _check_size(width: int, height: int, *, max_pixels: int) -> None:
         )
 
 
-def _png_depth(path: Path) -> int:
-    """Bits per sample as a PNG's header says."""
-    with open(path, "rb") as file:
-        return file.read(25)[24]
+def _read_jpeg(path: Path, *, partial: bool) -> ImageData:
+    """A JPEG, with what its segments say; one that is cut short is refused or, with `partial`, taken as far as it goes."""
+    data = path.read_bytes()
+    found = jpeg.segments(data)
+    metadata, notes = jpeg.metadata_of(found)
+    missing = _missing_from(data, found.end)
+    if missing is not None and not partial:
+        share = 100 * (1 - missing)
+        raise InputError(
+            f"its data is cut short: about {share:.0f}% of its rows are missing.",
+            hint="copy it again from its source, or use --partial to restore what is there",
+        )
+    if missing is not None:
+        notes.append(
+            f"it is cut short; what is below {100 * missing:.0f}% of its height is missing"
+        )
+    elif not found.ended:
+        notes.append("its end is missing, but every pixel is there")
+    if not found.ended:
+        data = jpeg.ended(data, found.end)
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as image:
+        return decode(image, "JPEG", metadata, notes=notes)
 
 
-def _read_deep_png(path: Path) -> ImageData:
-    """A 16-bit PNG, which Pillow would cut down to 8 bits."""
-    with open(path, "rb") as file:
-        metadata = metadata_of(read_chunks(file))
-    samples = imagecodecs.png_decode(path.read_bytes())
-    if samples.ndim == 2:
-        samples = samples[:, :, None]
-    channels = samples.shape[2] - 1 if samples.shape[2] in (2, 4) else samples.shape[2]
-    pixels = np.ascontiguousarray(samples[..., :channels])
-    alpha = np.ascontiguousarray(samples[..., channels]) if samples.shape[2] > channels else None
-    return finished(pixels, alpha, metadata, name="PNG", notes=[])
+def _missing_from(data: bytes, end: int) -> float | None:
+    """Share of the height (0 to 1) from which on a JPEG's rows are missing; None where all are there.
+
+    A decoder goes on in silence where the data ends. What is missing comes out otherwise when noise is put in its place, and what
+    is there does not; an eighth of the size shows it.
+    """
+    pictures = []
+    for noise in (False, True):
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(jpeg.ended(data, end, noise=noise))) as image:
+            image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
+            image.load()
+            pictures.append(np.asarray(image))
+    rows = (pictures[0] != pictures[1]).reshape(len(pictures[0]), -1).any(axis=1)
+    return float(np.argmax(rows)) / len(rows) if rows.any() else None
 
 
-def _read_tiff(path: Path, *, max_pixels: int) -> ImageData:
-    """A TIFF file: deep samples by tifffile, the many other kinds by Pillow."""
-    with tifffile.TiffFile(path) as tiff, open(path, "rb") as file:
-        page = tiff.pages.first
-        _check_size(page.imagewidth, page.imagelength, max_pixels=max_pixels)
-        notes = ["only the first page is used"] if len(tiff.pages) > 1 else []
-        metadata = _tiff_metadata(page, file, notes)
-        if is_deep(page):
-            pixels, alpha, more = read_deep(page)
-            return finished(pixels, alpha, metadata, name="TIFF", notes=[*notes, *more])
-    with TiffImagePlugin.TiffImageFile(str(path)) as image:
-        metadata = replace(metadata, dpi=_dpi_of(image))
-        # Pillow has already turned the pixels by the file's orientation, so it must not happen again.
-        turned = decode(image, "TIFF", replace(metadata, exif=b""))
-    exif = upright_exif(metadata.exif, notes)[0]
-    return replace(
-        turned,
-        metadata=replace(turned.metadata, exif=exif),
-        notes=(*notes, *(note for note in turned.notes if "animation" not in note)),
-    )
-
-
-def _tiff_metadata(page: tifffile.TiffPage, file: io.BufferedReader, notes: list[str]) -> Metadata:
-    """What a page's directory says beside the pixels."""
+def _read_png(path: Path, *, partial: bool) -> ImageData:
+    """A PNG; one whose end or checksums are damaged is taken where its pixels are whole, or, with `partial`, anyway."""
+    data = path.read_bytes()
+    metadata, notes = metadata_of(read_chunks(io.BytesIO(data)))
     try:
-        exif = exif_block.without_prefix(read_exif(file, page))
+        return _decoded_png(data, metadata, notes)
     except DECODE_ERRORS as error:
-        notes.append(f"its Exif data is damaged and was left out ({error})")
-        exif = b""
-    xmp = page.tags.valueof(700, b"")
-    resolution = page.get_resolution("inch") if page.tags.get(282) else None
-    return Metadata(
-        exif=exif,
-        xmp=xmp if isinstance(xmp, bytes) else b"",
-        icc=page.iccprofile or b"",
-        dpi=resolution if resolution and min(resolution) > 1 else None,
+        repaired = repair(data)
+        if repaired.missing == 0 and not repaired.damaged:
+            notes.append("its end or a checksum is damaged, but every pixel is there")
+        elif not partial:
+            raise InputError(
+                f"its data is damaged or cut short ({error}); "
+                f"{100 * (1 - repaired.missing):.0f}% of its pixels can be read.",
+                hint="copy it again from its source, or use --partial to restore what is there",
+            ) from error
+        else:
+            notes.append(f"it is damaged; {100 * repaired.missing:.0f}% of its pixels are missing")
+        return _decoded_png(repaired.data, metadata, notes)
+
+
+def _decoded_png(data: bytes, metadata: Metadata, notes: list[str]) -> ImageData:
+    """The image; 16 bits by another decoder, since Pillow would cut them down to 8."""
+    if data[24:25] != b"\x10":
+        with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
+            return decode(image, "PNG", metadata, notes=notes)
+    samples = imagecodecs.png_decode(data)
+    pixels, alpha = modern.split_planes(samples)
+    return finished(pixels, alpha, metadata, name="PNG", notes=notes)
+
+
+def _read_tiff(path: Path, reading: Reading) -> ImageData:
+    """A TIFF file: grey, RGB and inks by tifffile, the many other kinds by Pillow."""
+    with tifffile.TiffFile(path) as tiff, open(path, "rb") as file:
+        page, notes = main_page(tiff)
+        metadata, more = _tiff_metadata(file, page.offset)
+        notes += more
+        if is_deep(page):
+            pixels, alpha, more = read_deep(page, float_range=reading.float_range)
+            return finished(pixels, alpha, metadata, name="TIFF", notes=[*notes, *more])
+        if is_plain(page):
+            pixels, alpha, more = read_plain(page)
+            return finished(pixels, alpha, metadata, name="TIFF", notes=[*notes, *more])
+        if is_print(page):
+            inks, alpha, more = read_print(page)
+            image, told = to_srgb(Image.fromarray(inks, "CMYK"), metadata.icc)
+            return finished(
+                np.asarray(image),
+                alpha,
+                replace(metadata, icc=b""),
+                name="TIFF",
+                notes=[*notes, *more, *told],
+            )
+        number = next(
+            (n for n, other in enumerate(tiff.pages) if other.offset == page.offset), None
+        )
+    if number is None:
+        raise _unknown_pixels(page)
+    try:
+        with TiffImagePlugin.TiffImageFile(str(path)) as opened:
+            opened.seek(number)
+            opened.is_animated = False
+            return decode(
+                opened,
+                "TIFF",
+                metadata,
+                notes=notes,
+                turned=True,
+                float_range=reading.float_range,
+            )
+    except SyntaxError as error:
+        raise _unknown_pixels(page) from error
+
+
+def _unknown_pixels(page: tifffile.TiffPage) -> InputError:
+    return InputError(
+        f"its kind of pixels is not supported ({page.photometric}, {page.samplesperpixel} samples of "
+        f"{page.bitspersample} bits).",
+        hint="save it as RGB or grey with 8 or 16 bits",
     )
 
 
-def _metadata_of(image: ImageFile.ImageFile, path: Path) -> Metadata:
-    """What an opened file says beside the pixels, as stored."""
-    if image.format == "PNG":
-        with open(path, "rb") as file:
-            return metadata_of(read_chunks(file))
-    xmp = image.info.get("xmp", b"")
-    return Metadata(
-        exif=exif_block.without_prefix(image.info.get("exif", b"")),
-        xmp=xmp if isinstance(xmp, bytes) else b"",
-        icc=image.info.get("icc_profile") or b"",
-        dpi=_dpi_of(image),
-    )
-
-
-def _dpi_of(image: ImageFile.ImageFile) -> tuple[float, float] | None:
-    """Dots per inch that Pillow found, None where it found none that mean anything."""
-    dpi = image.info.get("dpi")
-    if dpi is None or not all(1 < float(value) < 1e6 for value in dpi):
-        return None
-    return float(dpi[0]), float(dpi[1])
+def _tiff_metadata(file: io.BufferedReader, offset: int) -> tuple[Metadata, list[str]]:
+    """What a page's directory says beside the pixels, and notes."""
+    try:
+        return read_metadata(file, offset)
+    except DECODE_ERRORS as error:
+        return Metadata(), [f"its metadata is damaged and was left out ({error})"]

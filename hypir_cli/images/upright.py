@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from hypir_cli.errors import InputError
 from hypir_cli.images import exif as exif_block
+from hypir_cli.images import xmp as packets
 from hypir_cli.images.data import ImageData, Metadata, Pixels
 
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
@@ -24,9 +25,23 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 def finished(
-    pixels: Pixels, alpha: Pixels | None, metadata: Metadata, *, name: str, notes: list[str]
+    pixels: Pixels,
+    alpha: Pixels | None,
+    metadata: Metadata,
+    *,
+    name: str,
+    notes: Sequence[str],
+    turned: bool = False,
 ) -> ImageData:
     """The image turned upright, with metadata that fits its pixels.
+
+    Args:
+        pixels: (H, W, C) as stored.
+        alpha: (H, W) as stored.
+        metadata: As stored.
+        name: Format of the file.
+        notes: What was said so far.
+        turned: Whether the decoder has turned the pixels already.
 
     Raises:
         InputError: There are no pixels, or they are not rows and columns of 1 or 3 channels.
@@ -36,25 +51,40 @@ def finished(
             f"its samples have the shape {'x'.join(map(str, pixels.shape))}, which is no picture's.",
             hint="open it in another program and save it anew",
         )
-    exif, orientation = upright_exif(metadata.exif, notes)
-    turn = _TURNS.get(orientation)
+    said = list(notes)
+    metadata, orientation = _upright(metadata, said)
+    turn = None if turned else _TURNS.get(orientation)
     if turn is not None:
         pixels = np.ascontiguousarray(turn(pixels))
         alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
     icc = metadata.icc
     if icc and icc[16:20] != (b"GRAY" if pixels.shape[2] == 1 else b"RGB "):
-        notes.append("its colour profile does not fit its channels and was left out")
-        icc = b""
-    metadata = replace(metadata, exif=exif, icc=icc, xmp=exif_block.upright_xmp(metadata.xmp))
-    return ImageData(pixels=pixels, alpha=alpha, metadata=metadata, format=name, notes=tuple(notes))
+        said.append("its colour profile does not fit its channels and was left out")
+        metadata = replace(metadata, icc=b"")
+    return ImageData(pixels=pixels, alpha=alpha, metadata=metadata, format=name, notes=tuple(said))
 
 
-def upright_exif(exif: bytes, notes: list[str]) -> tuple[bytes, int]:
-    """The block with orientation 1, and the orientation it had; a damaged block is left out with a note."""
-    if not exif:
-        return b"", 1
-    try:
-        return exif_block.upright(exif), exif_block.orientation(exif)
-    except ValueError as error:
-        notes.append(f"its Exif data is damaged and was left out ({error})")
-        return b"", 1
+def _upright(metadata: Metadata, notes: list[str]) -> tuple[Metadata, int]:
+    """Metadata of the picture turned upright, without what describes other parts of its file, and how it was turned.
+
+    Exif counts before XMP; a damaged Exif block is left out with a note.
+    """
+    exif, orientation = exif_block.without_prefix(metadata.exif), 0
+    if exif:
+        try:
+            orientation = exif_block.orientation(exif) if exif_block.has_orientation(exif) else 0
+            if exif_block.has_thumbnail(exif):
+                notes.append("its thumbnail was left out, for it shows the old picture")
+            exif = exif_block.upright(exif)
+        except ValueError as error:
+            notes.append(f"its Exif data is damaged and was left out ({error})")
+            exif, orientation = b"", 0
+    xmp, stale = packets.without_stale(metadata.xmp)
+    extension, more = packets.without_stale(metadata.xmp_extension)
+    for what in dict.fromkeys([*stale, *more]):
+        notes.append(f"{what} was left out, for it is not part of the result")
+    orientation = orientation or packets.orientation(xmp)
+    xmp, extension = packets.upright(xmp), packets.upright(extension)
+    if extension != metadata.xmp_extension:
+        xmp = packets.renamed_extension(xmp, extension)
+    return replace(metadata, exif=exif, xmp=xmp, xmp_extension=extension), orientation

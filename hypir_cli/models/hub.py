@@ -25,6 +25,7 @@ from hypir_cli.config.family import BackbonePreset
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.layout import missing_parts
 from hypir_cli.models.reach import is_offline, limited_network
+from hypir_cli.models.run_weights import find_trained_weights
 
 _TEXT_FILES = ("*.json", "*.txt", "*.model")
 _WEIGHT_ROUNDS = (
@@ -92,7 +93,7 @@ def find_lora(lora: str | None, *, name: str, preset: BackbonePreset) -> Path | 
     """Path of a LoRA file; downloaded when it has to be.
 
     Args:
-        lora: A file, or `owner/repository:file`; None for the preset's public LoRA.
+        lora: A file, a folder as for `find_trained_weights`, or `owner/repository:file`; None for the preset's public LoRA.
         name: Registry name, for messages.
         preset: The backbone's values.
 
@@ -106,13 +107,14 @@ def find_lora(lora: str | None, *, name: str, preset: BackbonePreset) -> Path | 
         if not preset.lora_repo:
             return None
         return _hub_file(preset.lora_repo, preset.lora_file, name=name)
-    if Path(lora).expanduser().is_file():
-        return Path(lora).expanduser()
+    if Path(lora).expanduser().exists():
+        return find_trained_weights(Path(lora).expanduser())
     repo, colon, file = lora.partition(":")
     if colon and file and _is_hub_id(repo):
         return _hub_file(repo, file, name=name)
     raise BackboneError(
-        f"there is no LoRA file {lora}.", hint="give a file, or owner/repository:file for the hub"
+        f"there is no LoRA file or folder {lora}.",
+        hint="give a file, the folder of a training run, or owner/repository:file for the hub",
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from hypir_cli.config.families import find_family
+from hypir_cli.config.families import family_names, find_family
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.base import Backbone
@@ -22,12 +23,15 @@ from hypir_cli.models.placement import (
     compile_networks,
     place,
     place_text_encoders,
-    quantize,
+    quantize_weights,
 )
 from hypir_cli.models.prompt_cache import PromptCache
+from hypir_cli.models.run_weights import find_trained_weights
 from hypir_cli.models.weights import apply_lora, use_timesteps
 from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +53,13 @@ class LoadedModel:
 
 
 def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
-    """A backbone with its LoRA and its fine-tuned encoder, on the CPU; `settle` puts it where it computes.
+    """A backbone with its LoRA and its fine-tuned encoder, on the CPU; `place_model` puts it where it computes.
 
     Raises:
         HypirError: Something cannot be found, read, or does not fit.
     """
     _require_possible(runtime)
+    config = completed(config)
     model = _load_one(config, runtime)
     if config.lora_fidelity is None:
         return model
@@ -62,6 +67,29 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     nearer = _load_one(second, runtime)
     nearer.backbone.release_text_encoders()
     return replace(model, nearer=nearer)
+
+
+def completed(config: ModelConfig) -> ModelConfig:
+    """The settings with the backbone and base that the LoRA names, where they were left at their defaults.
+
+    Raises:
+        CheckpointError: The LoRA's file or folder is there but holds none.
+    """
+    place = Path(config.lora).expanduser() if config.lora else None
+    if place is None or config.backbone != ModelConfig().backbone or not place.exists():
+        return config
+    info = read_info(find_trained_weights(place))
+    if (
+        info is None
+        or info.backbone in ("", config.backbone)
+        or info.backbone not in family_names()
+    ):
+        return config
+    base = config.base
+    if base is None and info.base and Path(info.base).expanduser().is_dir():
+        base = info.base
+    logger.info("%s was trained for %s, which is used", place, info.backbone)
+    return replace(config, backbone=info.backbone, base=base)
 
 
 def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
@@ -96,7 +124,7 @@ def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
 
 def _is_whole(path: Path) -> bool:
     """Whether a file holds all weights instead of adapters."""
-    info = read_info(path) if path.suffix == ".safetensors" else None
+    info = read_info(path)
     return info is not None and info.kind == "backbone"
 
 
@@ -132,7 +160,7 @@ def encode_prompts_first(
     return cache
 
 
-def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
+def place_model(model: LoadedModel, runtime: RuntimeConfig) -> None:
     """Quantise, place and compile the networks as the settings say.
 
     Raises:
@@ -145,7 +173,7 @@ def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
     for part in (model, model.nearer):
         if part is None:
             continue
-        quantize(part.backbone.denoiser, runtime.quantize, device=device)
+        quantize_weights(part.backbone.denoiser, runtime.quantize, device=device)
         place(part.backbone, device=device, offload=runtime.offload)
         if runtime.compile:
             compile_networks(part.backbone)

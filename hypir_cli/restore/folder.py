@@ -23,9 +23,10 @@ from hypir_cli.folder import (
 )
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
-from hypir_cli.images import ImageData, read_image
+from hypir_cli.images import ImageData, Reading, on_white, read_image
 from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
 from hypir_cli.restore.engine import Engine
+from hypir_cli.restore.history import History
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
@@ -75,6 +76,7 @@ def restore_folder(
         format=config.output.format,
         suffix=config.output.suffix,
         num_samples=config.control.samples,
+        output_size=config.size.output_size,
     )
     run = partial(
         run_folder,
@@ -84,6 +86,7 @@ def restore_folder(
         keep_metadata=config.output.metadata == "keep",
         compare=config.output.compare == "side",
         num_jobs=config.runtime.jobs,
+        reading=Reading(partial=config.input.partial, float_range=config.input.float_range),
         shard=shard,
         settings=to_dict(config),
         output_pixels=lambda height, width: result_pixels(config, height, width),
@@ -92,6 +95,8 @@ def restore_folder(
     )
     plan = run(_never, dry_run=True)
     finish = partial(run, report_path=config.output.report, on_event=on_event)
+    history = _history(jobs, Path(output), config, shard)
+    _warn_of_other_settings(plan, history)
     if dry_run:
         return finish(_never, dry_run=True)
     if not plan.count("planned"):
@@ -107,7 +112,46 @@ def restore_folder(
         load_engine=load_engine or load_new_engine,
     )
     on_ready(worker.engine)
-    return _compared(finish(worker.restore), config, Path(output))
+    made: list[str] = []
+    tell = partial(_remember, made=made, on_event=on_event)
+    try:
+        report = finish(worker.restore, on_event=tell)
+    finally:
+        if history is not None:
+            history.add(made)
+    return _compared(report, config, Path(output))
+
+
+def _remember(event: Event, *, made: list[str], on_event: Callable[[Event], None]) -> None:
+    """Note what was made, and pass the event on."""
+    if event.kind == "done" and event.record is not None:
+        made += event.record.outputs
+    on_event(event)
+
+
+def _history(
+    jobs: Sequence[Job], output: Path, config: RestoreConfig, shard: Shard | None
+) -> History | None:
+    """What is known of the results in the output folder; None where the output is a single file."""
+    if not output.is_dir() and all(path == output for job in jobs for path in job.output_paths):
+        return None
+    alone = shard is None or shard.count == 1
+    part = "" if shard is None or alone else f".{shard.index + 1}-of-{shard.count}"
+    return History(output, config, part=part)
+
+
+def _warn_of_other_settings(plan: FolderReport, history: History | None) -> None:
+    """Tell of results that stay although they were made otherwise."""
+    if history is None:
+        return
+    there = [path for item in plan.records if item.status == "skipped" for path in item.outputs]
+    count, words = history.differing(there)
+    if count:
+        logger.warning(
+            "%d result(s) there were made with other settings (%s); --existing overwrite makes them anew.",
+            count,
+            "; ".join(words),
+        )
 
 
 class Worker:
@@ -218,7 +262,8 @@ def _write_missing_pictures(records: Sequence[Record]) -> None:
                 continue
             try:
                 before, result = read_image(record.input), read_image(after)
-                write_compare(after, before=before.pixels, after=result.pixels)
+                shown = [on_white(image.pixels, image.alpha) for image in (before, result)]
+                write_compare(after, before=shown[0], after=shown[1])
             except HypirError as error:
                 logger.warning("no comparison of %s: %s", record.input, error.message)
 

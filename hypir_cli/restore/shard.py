@@ -14,6 +14,7 @@ from hypir_cli.folder.manifest import Manifest, Row
 from hypir_cli.folder.report import Record
 from hypir_cli.folder.shard_state import ShardResult, ShardStates
 from hypir_cli.folder.staging import StagedCopies
+from hypir_cli.images import Reading
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.folder import Worker, load_new_engine, result_pixels
 from hypir_cli.restore.prompts import Describe, wants_model
@@ -175,6 +176,7 @@ def restore_rows(
             keep_metadata=config.output.metadata == "keep",
             compare=config.output.compare == "side",
             num_jobs=num_jobs,
+            reading=Reading(partial=config.input.partial, float_range=config.input.float_range),
             settings=to_dict(config),
             output_pixels=lambda height, width: result_pixels(config, height, width),
             staging=staging,

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hypir_cli.config.run_dir import ENCODER_FILE
 from hypir_cli.config.train import TrainEncoderConfig
 from hypir_cli.errors import CheckpointError
 from hypir_cli.models.backbones.base import Backbone
@@ -23,7 +24,7 @@ from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
 from hypir_cli.train.state import load_fitting
 
-RESULT_FILE, LIVE_FILE = "encoder.safetensors", "encoder-live.safetensors"
+LIVE_FILE = "encoder-live.safetensors"
 
 
 class EncoderStage(Stage):
@@ -35,7 +36,7 @@ class EncoderStage(Stage):
         runtime: The processes.
     """
 
-    result_name = RESULT_FILE
+    result_name = ENCODER_FILE
 
     def __init__(self, backbone: Backbone, *, config: TrainEncoderConfig, runtime: Runtime) -> None:
         self.backbone = backbone
@@ -81,14 +82,14 @@ class EncoderStage(Stage):
         with self.averaged():
             average = {key: value.clone() for key, value in self._encoder.state_dict().items()}
         return [
-            WeightsFile(name=RESULT_FILE, tensors=average, info=replace(info, ema=True)),
+            WeightsFile(name=ENCODER_FILE, tensors=average, info=replace(info, ema=True)),
             WeightsFile(name=LIVE_FILE, tensors=self._encoder.state_dict(), info=info),
         ]
 
     def load(self, folder: Path, *, ema_updates: int) -> None:
         """Continue from a checkpoint of this stage."""
         name = self.backbone.traits.name
-        average = load_fitting(folder / RESULT_FILE, backbone=name)
+        average = load_fitting(folder / ENCODER_FILE, backbone=name)
         live = load_fitting(folder / LIVE_FILE, backbone=name)
         try:
             self._encoder.load_state_dict(live)

@@ -20,7 +20,7 @@ from hypir_cli.models.perceptual.distances import (
     build_vgg_loss,
 )
 from hypir_cli.models.perceptual.trunks import EFFICIENTNET, build_trunk
-from hypir_cli.models.placement import place, place_text_encoders, quantize
+from hypir_cli.models.placement import place, place_text_encoders, quantize_weights
 from hypir_cli.models.prompt_cache import PromptCache, usual_limit
 from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
@@ -89,7 +89,7 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
     place_text_encoders(backbone, device=runtime.device)
     prompts = _prompt_cache(backbone, config=config, runtime=runtime)
     info, trained = _adapt(backbone, config=config)
-    quantize(backbone.denoiser, config.lora.quantize_base, device=runtime.device)
+    quantize_weights(backbone.denoiser, config.lora.quantize_base, device=runtime.device)
     place(backbone, device=runtime.device)
     runtime.shard_frozen(backbone.denoiser)
     discriminator = perceptual = None

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from hypir_cli.config.families import find_family
 from hypir_cli.errors import BackboneError
-from hypir_cli.models.backbones.base import Backbone, BackboneTraits
+from hypir_cli.models.backbones.base import Backbone, BackboneTraits, PromptEmbeds
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.schedule import read_scheduler_config
 from hypir_cli.models.components import (
     empty_component,
+    freeze_on_device,
     load_component,
     load_tokenizer,
-    settle,
 )
 from hypir_cli.models.device import release_cached_memory
 from hypir_cli.models.execution import module_device
@@ -122,7 +122,7 @@ class PretrainedBackbone(Backbone):
             if part in WEIGHTLESS
         }
         backbone = cls(networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config)
-        settle(backbone.components(), device=torch.device(device))
+        freeze_on_device(backbone.components(), device=torch.device(device))
         return backbone
 
     @classmethod
@@ -206,11 +206,35 @@ class PretrainedBackbone(Backbone):
         """A tensor where and in what the denoiser computes."""
         return tensor.to(self.device, self.dtype)
 
-    def add_controls(self, pooled: Tensor, controls: Controls | None) -> Tensor:
+    def add_control(self, pooled: Tensor, control: Tensor | None) -> Tensor:
         """The pooled prompt vector plus the control vector, (B, P), ready for the denoiser."""
-        vector = self.control_vector(controls, batch=len(pooled))
         pooled = pooled.to(self.device)
-        return (pooled if vector is None else pooled + vector).to(self.dtype)
+        return (pooled if control is None else pooled + control).to(self.dtype)
+
+    def denoise(
+        self,
+        latents: Tensor,
+        *,
+        prompt: PromptEmbeds,
+        timestep: Tensor,
+        controls: Controls | None = None,
+    ) -> Tensor:
+        """See `Backbone.denoise`."""
+        control = self.control_vector(controls, batch=len(latents))
+        return self.call_denoiser(latents, prompt, timestep, control).float()
+
+    @abstractmethod
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
+    ) -> Tensor:
+        """The denoiser's output, (B, C, h, w), for latents of that shape; moves and casts what it is given.
+
+        Args:
+            latents: Scaled latents.
+            prompt: Conditioning with B rows.
+            timestep: (B,) or scalar, in 0..999.
+            control: What enters the timestep path, (B, control_dim()) float32; None for nothing.
+        """
 
     def text_encoder(self, name: str) -> nn.Module:
         """A text encoder that is still in memory.

@@ -78,7 +78,7 @@ def call_unet(
         added: Further conditions, e.g. `text_embeds` and `time_ids` of Stable Diffusion XL.
 
     Returns:
-        (B, C, h, w) float32.
+        (B, C, h, w), in the network's dtype.
     """
     device, dtype = module_device(unet), compute_dtype(unet)
     output: Tensor = unet(
@@ -89,4 +89,4 @@ def call_unet(
         added_cond_kwargs=None if added is None else dict(added),
         return_dict=False,
     )[0]
-    return output.float()
+    return output

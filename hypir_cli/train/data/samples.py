@@ -127,8 +127,9 @@ class TrainingSet(Dataset[Sample | HypirError]):
     def _read(self, blob: Blob, *, shrink: bool) -> Photo:
         """The pixels; a file that is to be shrunk anyway is decoded at a fraction."""
         shrink = shrink and self.config.resize == "short-side"
+        path = None if blob.member or isinstance(blob.path, str) else blob.path
         return read_photo(
-            blob.read() if blob.member else blob.path,
+            path or blob.read(),
             name=blob.name,
             short_side=self.config.crop_size if shrink else None,
         )
