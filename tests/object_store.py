@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 from moto.server import DomainDispatcherApplication, create_backend_app
+from s3fs import S3FileSystem
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 Fault = Callable[[str, str, int], "int | float | None"]
@@ -43,6 +45,9 @@ class ObjectStore:
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
+        # Servers of one process share their buckets.
+        reset = Request(f"{self.endpoint}/moto-api/reset", method="POST")
+        urlopen(reset).close()
         self._client = boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -117,6 +122,7 @@ class ObjectStore:
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
     """A server that is closed at the end."""
+    S3FileSystem.clear_instance_cache()  # they remember the address of an earlier test's server
     store = ObjectStore()
     try:
         yield store

@@ -293,8 +293,8 @@ def test_a_store_that_stays_broken_fails_its_images_and_a_rerun_mends_them(
     monkeypatch.setattr(urls, "ATTEMPTS", 2)
 
     def fault(method: str, path: str, before: int) -> int | None:
-        broken = path.endswith("/out/scan 0.png") and method == "PUT"
-        return 403 if broken or path.endswith("000001.json") else None
+        broken = path.endswith(("/out/scan 0.png", "000001.json"))
+        return 403 if broken and method == "PUT" else None
 
     store.fault = fault
     report = restore_urls([manifest.place], None, worker=Copier())
@@ -325,7 +325,7 @@ def test_an_upload_that_ends_halfway_leaves_no_object(
 ) -> None:
     monkeypatch.setattr(urls, "ATTEMPTS", 1)
     large = tmp_path / "large.bin"
-    large.write_bytes(bytes(60 * 2**20))
+    large.write_bytes(bytes(101 * 2**20))
     parts = itertools.count()
     store.fault = lambda method, path, before: (
         403 if method == "PUT" and path.endswith("large.bin") and next(parts) > 0 else None

@@ -18,6 +18,7 @@ from hypir_cli.config.evaluate import MeasureConfig
 from hypir_cli.errors import HypirError
 from hypir_cli.evaluate import bridge
 from hypir_cli.evaluate.registry import find_metric, load_metric
+from hypir_cli.models import reach
 from hypir_cli.models.perceptual import vgg
 from hypir_cli.models.perceptual.distances import FeatureDistance
 from hypir_cli.pixels.metrics import niqe as own_niqe
@@ -85,18 +86,14 @@ def test_niqe_agrees_with_pyiqa_given_the_same_model_of_photographs(tmp_path):
 
 
 def test_shift_tolerant_lpips_agrees_with_pyiqa_on_the_published_weights(pair):
-    weights = vgg._package_file(
-        "stlpips-pytorch", "stlpips_pytorch", "weights/vST0.0/vgg_shift_tolerant.pth"
-    )
+    weights = vgg._package_file("stlpips-pytorch", "weights/vST0.0/vgg_shift_tolerant.pth")
     small = [image[..., :64, :64] for image in pair]
     theirs = float(pyiqa_metric("stlpips-vgg", pretrained_model_path=str(weights))(*small))
     assert loaded("stlpips-vgg").score(*small) == pytest.approx(theirs, rel=1e-4)
 
 
 def test_the_bridge_gives_pyiqas_figure_with_weights_from_a_package(offline, pair):
-    weights = vgg._package_file(
-        "stlpips-pytorch", "stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth"
-    )
+    weights = vgg._package_file("stlpips-pytorch", "weights/vST0.0/alex_shift_tolerant.pth")
     theirs = float(pyiqa_metric("stlpips", pretrained_model_path=str(weights))(*pair))
     assert theirs > 0
     assert loaded("stlpips").score(*pair) == pytest.approx(theirs, rel=1e-6)
@@ -166,7 +163,7 @@ def test_a_server_that_never_answers_counts_as_no_network_after_the_timeout(monk
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
         start = time.monotonic()
-        assert bridge.is_offline(0.3)
+        assert reach.is_offline(0.3)
         assert time.monotonic() - start < 5
 
 
@@ -174,7 +171,7 @@ def test_the_network_is_as_it_was_afterwards(offline):
     from huggingface_hub import constants
 
     before = (socket.getdefaulttimeout(), constants.HF_HUB_OFFLINE)
-    with bridge.limited_network(3.0):
+    with reach.limited_network(3.0):
         assert socket.getdefaulttimeout() == 3.0
         assert constants.HF_HUB_OFFLINE
     assert (socket.getdefaulttimeout(), constants.HF_HUB_OFFLINE) == before

@@ -16,7 +16,7 @@ from hypir_cli.models.load import load_model
 from hypir_cli.models.placement import (
     compile_networks,
     place,
-    quantize,
+    quantize_weights,
     stream_layers,
     take_turns,
 )
@@ -109,7 +109,7 @@ def test_quantised_weights_travel_too_and_only_they_cannot_be_rescued(folders, n
     images = some_images()
     backbone = load_built(name, folders[name], dtype=torch.bfloat16)
     backbone.enable_controls()
-    quantize(backbone.denoiser, kind)
+    quantize_weights(backbone.denoiser, kind)
     usual = restored(backbone, images)
     offloaded(backbone, "sequential")
     assert torch.equal(restored(backbone, images), usual)

@@ -112,5 +112,5 @@ def print_folder_summary(
     counts = [f"{report.count('done')} {done}"]
     counts += [f"{report.count('skipped')} already there"] if report.count("skipped") else []
     counts += [f"{report.count('failed')} failed"] if report.count("failed") else []
-    hint = " (--existing overwrite makes those anew)" if report.count("skipped") else ""
-    out.print(", ".join(counts) + f"{hint}.", soft_wrap=True)
+    way_out = " (--existing overwrite makes those anew)" if report.count("skipped") else ""
+    out.print(f"{', '.join(counts)}{way_out}.", soft_wrap=True)

@@ -107,8 +107,7 @@ def _parameter(cls: type[Any], flag: Flag, hint: Any) -> inspect.Parameter:
     if len(members) > 1:
         parser, members = _number_or_word(members), [str]
     elif typing.get_origin(members[0]) is tuple:
-        numbers = typing.get_args(members[0])[0] is float
-        parser, members = (_numbers if numbers else _comma_separated), [str]
+        parser, members = _list_parser(members[0], flag.names), [str]
     option = typer.Option(
         flag.names,
         help=schema.field_doc(cls, flag.dotted) + shown,
@@ -148,12 +147,19 @@ def _number_or_word(members: list[Any]) -> Callable[[str], Any]:
     return parse
 
 
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(item) for item in _comma_separated(text)]
-    except ValueError as error:
-        raise typer.BadParameter(f"numbers such as 0,255 are wanted, got {text!r}.") from error
+def _list_parser(hint: Any, names: str) -> Callable[[str], list[Any]]:
+    """A parser for words or numbers between commas."""
+    kind = typing.get_args(hint)[0]
 
+    def parse(text: str) -> list[Any]:
+        items = [item.strip() for item in text.split(",") if item.strip()]
+        if kind is not float:
+            return items
+        try:
+            return [float(item) for item in items]
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"{names} takes numbers such as 0,255, got {text!r}."
+            ) from error
 
-def _comma_separated(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+    return parse

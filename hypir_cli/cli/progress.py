@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from types import TracebackType
@@ -110,16 +109,6 @@ class FolderProgress:
                 soft_wrap=True,
             )
 
-    def _say_once(self, note: str, name: str) -> None:
-        """Each kind of note by its first image; how many more had it, at the end."""
-        kind = re.sub(r"\d[\d.e+-]*", "#", note)
-        if kind not in self._notes:
-            self._notes[kind] = (note, 0)
-            console.print_warning(f"{name}: {note}")
-        else:
-            first, more = self._notes[kind]
-            self._notes[kind] = (first, more + 1)
-
     def _print_failed(self, record: Record) -> None:
         hint = f" ({record.hint})" if record.hint else ""
         console.err.print(
@@ -167,6 +156,16 @@ class FolderProgress:
                 self._task, completed=self._finished + share, rates=f"step {done}/{total}"
             )
 
+    def _say_once(self, note: str, name: str) -> None:
+        """Each kind of note by its first image; how many more had it, at the end."""
+        kind = re.sub(r"\d[\d.e+-]*", "#", note)
+        if kind not in self._notes:
+            self._notes[kind] = (note, 0)
+            console.print_warning(f"{name}: {note}")
+        else:
+            first, more = self._notes[kind]
+            self._notes[kind] = (first, more + 1)
+
     def on_tiles(self, done: int, total: int) -> None:
         """Tiles of the image at work."""
         if self._bar is not None and self._task is not None and total > 1:
@@ -187,29 +186,3 @@ class FolderProgress:
     def _rates(self) -> str:
         seconds = max(time.perf_counter() - self._start, 1e-9)
         return f"{self._computed / seconds:.2f} images/s {self._megapixels / seconds:.2f} MP/s"
-
-
-_CHATTY = ("diffusers", "bitsandbytes", "torchao", "torch.utils._pytree")
-"""Libraries that comment on each other's versions when they are imported."""
-
-
-class _ConsoleHandler(logging.Handler):
-    """Warnings of the library as warning lines."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        console.print_warning(record.getMessage())
-
-
-def console_logging() -> None:
-    """Show the library's warnings on the console, once."""
-    logger = logging.getLogger("hypir_cli")
-    if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
-        handler = _ConsoleHandler(logging.WARNING)
-        logger.addHandler(handler)
-        logger.propagate = False
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # It speaks of damaged metadata in images that we report ourselves.
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").addHandler(logging.NullHandler())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -19,17 +20,20 @@ from rich.progress import (
 )
 
 from hypir_cli.cli import console
+from hypir_cli.cli.messages import quiet_followers
+from hypir_cli.cli.options import Assignments
 from hypir_cli.config import schema
 from hypir_cli.config.families import BUILT_IN
+from hypir_cli.config.launcher import process_number
 from hypir_cli.config.train import Command, RunConfig, template_yaml, train_config
 
 if TYPE_CHECKING:
     from hypir_cli.train.report import Observer, RunOutcome, StepReport
 
 T = TypeVar("T", bound=RunConfig)
-_PLAIN_EVERY = 50
+_BAR_WIDTH = 10
 _SHOWN = (
-    ("loss/pixel", "mse"),
+    ("loss/pixel", "pixel"),
     ("loss/perceptual", "perc"),
     ("loss/adversarial", "adv"),
     ("loss/encoder", "loss"),
@@ -62,12 +66,41 @@ PrintConfig = Annotated[
 ]
 
 
-def show_config(cls: type[RunConfig], preset: str, *, command: Command) -> None:
-    """Print a complete, commented settings file."""
-    typer.echo(template_yaml(cls, preset, command=command), nl=False)
+def training_command(cls: type[RunConfig], command: Command, *, about: str) -> Callable[..., None]:
+    """A training command: its options, and one call of `train.runs`.
+
+    Args:
+        cls: Its settings.
+        command: Section of the presets that applies, and end of the runner's name in `train.runs`.
+        about: Its help.
+    """
+
+    def train(
+        config: ConfigArgument = None,
+        set_: Assignments = None,
+        resume: Resume = None,
+        output_dir: OutputDir = None,
+        print_config: PrintConfig = None,
+    ) -> None:
+        if print_config is not None:
+            typer.echo(template_yaml(cls, print_config, command=command), nl=False)
+            return
+        settings = _settings(cls, config, assignments=set_, output_dir=output_dir, command=command)
+
+        def start(observer: Observer) -> RunOutcome:
+            from hypir_cli.train import runs
+
+            run: Any = {"encoder": runs.train_encoder, "gan": runs.train_gan}[command]
+            outcome: RunOutcome = run(settings, resume=resume, observer=observer)
+            return outcome
+
+        show_run(settings, start)
+
+    train.__doc__ = about
+    return train
 
 
-def settings(
+def _settings(
     cls: type[T],
     config: Path | None,
     *,
@@ -111,17 +144,19 @@ def show_run(config: RunConfig, start: Callable[[Observer], RunOutcome]) -> None
 
 
 class TrainingProgress:
-    """A live bar on a terminal, a line now and then elsewhere; silent on all but the main process."""
+    """A live bar on a terminal, a line for each line of the log elsewhere; silent on all but the main process."""
 
     def __init__(self) -> None:
         self.spoke = False
         self._live = console.on_terminal()
+        self._total = 0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
     def __enter__(self) -> TrainingProgress:
         # Broken files are reported through the observer, once.
         logging.getLogger("hypir_cli.train.data.dataset").setLevel(logging.ERROR)
+        quiet_followers(process_number(os.environ))
         return self
 
     def __exit__(
@@ -137,36 +172,71 @@ class TrainingProgress:
         """What the training loop calls."""
         from hypir_cli.train.report import Observer
 
-        return Observer(on_step=self._step, on_message=self._message)
+        return Observer(
+            on_step=self._step,
+            on_log=self._log,
+            on_scores=self._scores,
+            on_message=self._message,
+        )
 
     def _message(self, text: str) -> None:
         self.spoke = True
         console.err.print(text, markup=False, soft_wrap=True)
 
+    def _scores(self, step: int, scores: Mapping[str, float]) -> None:
+        for prefix, what in (("lq/", "the degraded images"), ("val/", f"validation at {step}")):
+            named = {
+                name.removeprefix(prefix): value
+                for name, value in scores.items()
+                if name.startswith(prefix)
+            }
+            if named:
+                self._message(f"{what}: {', '.join(f'{k} {v:.4g}' for k, v in named.items())}")
+
+    def _log(self, step: int, means: Mapping[str, float]) -> None:
+        if not self._live:
+            self._message("  ".join([f"{step}/{self._total}", *_shown(means)]))
+
     def _step(self, report: StepReport) -> None:
         self.spoke = True
-        text = "  ".join(
-            f"{label} {report.scalars[name]:.3g}"
-            for name, label in _SHOWN
-            if name in report.scalars
-        )
+        self._total = report.total_steps
         if not self._live:
-            if report.step % _PLAIN_EVERY == 0 or report.step == 1:
-                self._message(f"{report.step}/{report.total_steps}  {text}")
             return
         if self._bar is None:
             self._bar = _bar()
             self._task = self._bar.add_task("train", total=report.total_steps, scalars="")
             self._bar.start()
         assert self._task is not None
+        text = fitting(_shown(report.scalars), width=_room(report.total_steps))
         self._bar.update(self._task, completed=report.step, scalars=text)
+
+
+def _shown(scalars: Mapping[str, float]) -> list[str]:
+    """Numbers with their labels, the losses first."""
+    return [f"{label} {scalars[name]:.3g}" for name, label in _SHOWN if name in scalars]
+
+
+def fitting(parts: Sequence[str], *, width: int) -> str:
+    """As many of the parts, from the first one on, as fit whole into `width` columns."""
+    line = ""
+    for part in parts:
+        longer = f"{line}  {part}" if line else part
+        if len(longer) > width:
+            break
+        line = longer
+    return line
+
+
+def _room(total_steps: int) -> int:
+    """Columns that bar, count and remaining time leave."""
+    return console.err.width - _BAR_WIDTH - (2 * len(str(total_steps)) + 1) - len("0:00:00") - 3
 
 
 def _bar() -> Progress:
     columns: list[Any] = [
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=_BAR_WIDTH),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[scalars]}"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[scalars]}", markup=False),
     ]
     return Progress(*columns, console=console.err)

@@ -13,7 +13,8 @@ class DataConfig:
     """Photographs with prompts, and the crops that training sees."""
 
     sources: tuple[str, ...] = ()
-    """Folders (searched to the bottom), .parquet or .jsonl tables (columns image_path, prompt), .tar shards, or globs."""
+    """Folders (searched to the bottom), .parquet or .jsonl tables (columns image_path, prompt), .tar shards, or globs;
+    URLs (s3://...) of any of them are read over the network, sample by sample."""
     prompt: str = ""
     """Prompt of the photographs that have none of their own."""
     prompt_dropout: float = 0.0

@@ -50,6 +50,8 @@ class ModelConfig:
     """Base weights: a diffusers-layout folder or a hub id; unset takes the backbone's own."""
     revision: str | None = None
     """Hub revision (branch, tag or commit) of the base weights."""
+    vae: str = "default"
+    """VAE: default (the base's own), small (one with a fraction of the arithmetic), or a diffusers folder or hub id."""
     encoder: Path | None = None
     """Fine-tuned VAE encoder to start from (the output of train-encoder)."""
     timestep: int | None = None

@@ -1,8 +1,6 @@
 """The only file that knows pyiqa: its list of metrics, its weights, and how to fail fast where there is no network.
 
-pyiqa downloads weights when a metric is made, without a time limit, and the model hub's client retries for minutes. Here
-a metric is made with a time limit on every connection, and with no connection at all where HF_HUB_OFFLINE is set or the
-hub cannot be reached; weights that are in the caches load either way.
+pyiqa downloads weights when a metric is made, without a time limit; here every connection has one.
 """
 
 from __future__ import annotations
@@ -10,22 +8,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import os
-import socket
+import shutil
 import tempfile
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.error import URLError
 
 import torch
 from torch import Tensor
 
 from hypir_cli.errors import HypirError
+from hypir_cli.models.packages import package_folder
+from hypir_cli.models.reach import limited_network
 
 SET_METRICS = ("fid", "fid_dinov2", "sfid", "inception_score")
 """Metrics of a whole set rather than of an image."""
@@ -36,7 +34,6 @@ _LOCAL_WEIGHTS = {
 _MISSING_HINTS = {
     "pkg_resources": "pip install 'setuptools<81', which still has pkg_resources",
 }
-_DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,79 +131,27 @@ def _create(name: str, *, device: torch.device, timeout: float) -> Any:
 
 def _local_weights(name: str) -> dict[str, str]:
     module, inside = _LOCAL_WEIGHTS.get(name, ("", ""))
-    spec = util.find_spec(module) if module else None
-    if spec is None or not spec.submodule_search_locations:
+    folder = package_folder(module) if module else None
+    if folder is None:
         return {}
-    path = Path(next(iter(spec.submodule_search_locations))) / inside
+    path = folder / inside
     return {"pretrained_model_path": str(path)} if path.is_file() else {}
-
-
-@contextlib.contextmanager
-def limited_network(timeout: float) -> Iterator[None]:
-    """Connections opened inside end after `timeout` seconds of silence, or at once where there is no network."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout)
-    try:
-        if is_offline(timeout):
-            with _refused_network():
-                yield
-        else:
-            yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def is_offline(timeout: float) -> bool:
-    """Whether the user asked for no network, or the hub does not answer in time."""
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE") or not (
-        _reaches(os.environ.get("HF_ENDPOINT", _DEFAULT_ENDPOINT), timeout)
-    )
-
-
-@functools.cache
-def _reaches(url: str, timeout: float) -> bool:
-    request = urllib.request.Request(url, method="HEAD")
-    try:
-        with urllib.request.urlopen(request, timeout=timeout):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def _refused_network() -> Iterator[None]:
-    """Downloads by torch.hub, pyiqa and the hub's client fail at once instead of trying."""
-    from huggingface_hub import constants
-
-    opener = urllib.request.build_opener(_Refusal())
-    before_opener = urllib.request._opener  # type: ignore[attr-defined]
-    before_flag = constants.HF_HUB_OFFLINE
-    urllib.request.install_opener(opener)
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        urllib.request._opener = before_opener  # type: ignore[attr-defined]
-        constants.HF_HUB_OFFLINE = before_flag
-
-
-class _Refusal(urllib.request.BaseHandler):
-    """Answers every request with an error."""
-
-    handler_order = 0
-
-    def default_open(self, request: urllib.request.Request) -> NoReturn:
-        raise URLError(f"no network; not in the cache: {request.full_url}")
 
 
 def _linked(folder: Path, files: Sequence[Path]) -> str:
     """A folder that holds just these files, under names that keep their order."""
     folder.mkdir()
     for number, path in enumerate(files):
-        (folder / f"{number:06d}{path.suffix.lower()}").symlink_to(path.resolve())
+        _place(folder / f"{number:06d}{path.suffix.lower()}", path.resolve())
     return str(folder)
+
+
+def _place(name: Path, target: Path) -> None:
+    """A file under another name: a link, or a copy where the system allows no links (Windows without the right to)."""
+    try:
+        name.symlink_to(target)
+    except OSError:
+        shutil.copyfile(target, name)
 
 
 @contextlib.contextmanager

@@ -131,9 +131,7 @@ def make_jobs(
         target = names.claim(output_path.parent, output_path.stem, output_path.suffix, found[0])
         jobs = [_job(found[0], target)]
     else:
-        jobs = _folder_jobs(
-            found, output_path, format, names, lossless=lossless, output_size=output_size
-        )
+        jobs = _folder_jobs(found, output_path, format, names, output_size, lossless=lossless)
     jobs = _without_own_results(jobs, inputs)
     if not overwrite_inputs:
         _check_inputs_safe(jobs)
@@ -182,9 +180,9 @@ def _folder_jobs(
     output: Path,
     format: Literal["same"] | ImageFormat,
     names: Names,
+    output_size: OutputSize | None,
     *,
     lossless: bool,
-    output_size: OutputSize | None,
 ) -> list[Job]:
     """One job per input; an input that keeps its extension keeps its name before any that takes a new one."""
     if output.is_file():

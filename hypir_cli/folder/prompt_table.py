@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from hypir_cli.config.places import is_url
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.images import atomic_file
 
@@ -21,7 +22,7 @@ COLUMNS = ("image_path", "prompt")
 def read_prompts(path: Path) -> dict[str, str]:
     """Prompt by image path, in the table's order; of repeated images the last counts.
 
-    Relative image paths in a table are relative to the folder of the table and come back joined to it.
+    Relative image paths in a table are relative to the folder of the table and come back joined to it; URLs stay.
 
     Raises:
         InputError: Missing, damaged, or without the two columns.
@@ -56,13 +57,13 @@ class PromptTable:
             _mend(self._lines)
             self._take(_json_rows(self._lines))
 
-    def __contains__(self, image_path: Path) -> bool:
+    def __contains__(self, image_path: Path | str) -> bool:
         return _key(image_path) in self._rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, prompts: Iterable[tuple[Path, str]]) -> None:
+    def add(self, prompts: Iterable[tuple[Path | str, str]]) -> None:
         """Append rows; they are on disk when this returns.
 
         Raises:
@@ -92,11 +93,13 @@ class PromptTable:
             self._rows[key] = row
 
 
-def _key(image_path: Path) -> str:
-    return os.path.abspath(image_path)
+def _key(image_path: Path | str) -> str:
+    return str(image_path) if is_url(image_path) else os.path.abspath(image_path)
 
 
 def _joined(table: Path, image_path: str) -> str:
+    if is_url(image_path):
+        return image_path
     return os.path.abspath(table.parent / image_path)
 
 

@@ -91,8 +91,8 @@ def run_folder(
         keep_pixels=compare,
         num_jobs=num_jobs,
         output_pixels=output_pixels,
-        reading=reading or Reading(),
         staging=staging,
+        reading=reading or Reading(),
     )
     try:
         log.skip_all_but(todo)

@@ -6,12 +6,13 @@ connection) is tried again; what then remains is an `InputError` that names the 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from hypir_cli.config.places import is_url
 from hypir_cli.errors import ConfigError, InputError
@@ -26,6 +27,8 @@ FIRST_WAIT = 0.5
 """Seconds before the second attempt; each further wait is twice as long."""
 CHECKS_AT_ONCE = 16
 """Requests in flight when many URLs are asked for."""
+PIECE = 2**16
+"""Bytes read at a time of a file in a store that is looked through for its index."""
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Answers that will not change."""
 _PACKAGES = {
@@ -85,6 +88,64 @@ def read_bytes(place: str) -> bytes | None:
         return None
     except OSError as error:
         raise InputError(f"cannot read {place}: {error}.") from error
+
+
+def read_range(url: str, *, offset: int, size: int | None) -> bytes:
+    """Some bytes of a URL's content.
+
+    Args:
+        url: Where.
+        offset: First byte.
+        size: Number of bytes; None reads to the end.
+
+    Raises:
+        InputError: They cannot be read.
+    """
+    file_system, path = filesystem(url)
+    end = None if size is None else offset + size
+    if size == 0:
+        return b""
+    if offset == 0 and end is None:
+        return bytes(_told(url, "read", lambda: file_system.cat_file(path)))
+    return bytes(_told(url, "read", lambda: file_system.cat_file(path, start=offset, end=end)))
+
+
+def check_place(url: str) -> None:
+    """Look whether a file or folder is there; of a pattern, whether its store is known at all.
+
+    Raises:
+        ConfigError: The package for this kind of URL is missing.
+        InputError: There is no such place, or the store does not answer.
+    """
+    file_system, path = filesystem(url)
+    if not set("*?[") & set(path):
+        _told(url, "look at", lambda: file_system.info(path))
+
+
+def files_below(url: str) -> list[str]:
+    """URLs of all files of a folder at any depth, or that a pattern matches, or the file itself; sorted.
+
+    Raises:
+        InputError: There is no such place, or it cannot be listed.
+    """
+    file_system, path = filesystem(url)
+    search = file_system.glob if set("*?[") & set(path) else file_system.find
+    found = _told(url, "list", lambda: search(path))
+    if not found:
+        raise InputError(f"there is no {url}.", hint="check the address")
+    return sorted(str(file_system.unstrip_protocol(each)) for each in found)
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[IO[bytes]]:
+    """A URL's content as a file, read in small pieces where one jumps about in it.
+
+    Raises:
+        InputError: It cannot be opened.
+    """
+    file_system, path = filesystem(url)
+    with _told(url, "read", lambda: file_system.open(path, "rb", block_size=PIECE)) as file:
+        yield file
 
 
 def write_bytes(place: str, content: bytes) -> None:
@@ -169,10 +230,10 @@ def names_in(folder: str) -> set[str]:
     return {str(name).rstrip("/").rpartition("/")[2] for name in listed}
 
 
-def _told(url: str, verb: str, call: Callable[[], object]) -> None:
-    """Make a request; what finally goes wrong is told with the URL and a way out."""
+def _told(url: str, verb: str, call: Callable[[], T]) -> T:
+    """The result of a request; what finally goes wrong is told with the URL and a way out."""
     try:
-        _persistent(verb, url, call)
+        return _persistent(verb, url, call)
     except FileNotFoundError as error:
         raise InputError(f"there is no {url}.", hint="check the address, or plan anew") from error
     except OSError as error:

@@ -154,6 +154,11 @@ def format_of_suffix(suffix: str) -> ImageFormat | None:
     return _WRITTEN.get(suffix.lower())
 
 
+def is_lossless(suffix: str) -> bool:
+    """Whether files of this suffix are written so that every sample can be read back."""
+    return format_of_suffix(suffix) in ("png", "tiff")
+
+
 def format_of_name(path: Path) -> ImageFormat | None:
     """Format that a file named by the user is written in, None where its suffix is none of a format that can be written."""
     suffix = path.suffix.lower()
@@ -169,11 +174,6 @@ def is_picture_name(path: Path) -> bool:
 def fits(image_format: ImageFormat, height: int, width: int) -> bool:
     """Whether a format can hold a picture of that size."""
     return max(height, width) <= MAX_SIDE.get(image_format, 2**31 - 1)
-
-
-def is_lossless(suffix: str) -> bool:
-    """Whether files of this suffix are written so that every sample can be read back."""
-    return format_of_suffix(suffix) in ("png", "tiff")
 
 
 def output_suffix(

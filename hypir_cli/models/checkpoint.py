@@ -48,6 +48,8 @@ class CheckpointInfo:
     """Hub id or path of the base weights it was trained on."""
     base_revision: str = ""
     """Revision of the base weights; empty when unknown."""
+    vae: str = ""
+    """VAE it was trained with, a hub id or path; empty for the base's own."""
     timestep: int | None = None
     """Timestep that goes into the denoiser."""
     coeff_timestep: int | None = None

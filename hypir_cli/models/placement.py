@@ -72,7 +72,9 @@ def place_text_encoders(backbone: Backbone, *, device: torch.device | str) -> No
     _move(encoders, torch.device(device))
 
 
-def quantize(denoiser: nn.Module, kind: Quantize, *, device: torch.device | str = "cpu") -> None:
+def quantize_weights(
+    denoiser: nn.Module, kind: Quantize, *, device: torch.device | str = "cpu"
+) -> None:
     """Store the linear weights of a denoiser's blocks in 8 or 4 bits, in place; adapters beside them stay float32.
 
     Each weight is converted on `device` and stays there, so the device never holds the unquantised network. Convolutions,
@@ -89,7 +91,7 @@ def quantize(denoiser: nn.Module, kind: Quantize, *, device: torch.device | str 
     """
     if kind == "none":
         return
-    package = _require_package(kind)
+    package = require_package(kind)
     layers = quantizable_layers(denoiser)
     if not layers:
         raise BackboneError(
@@ -190,7 +192,12 @@ def _move(modules: Sequence[nn.Module], device: torch.device) -> None:
         ) from error
 
 
-def _require_package(kind: Quantize) -> Any:
+def require_package(kind: Quantize) -> Any:
+    """The package that converts to a number format.
+
+    Raises:
+        BackboneError: It is not installed.
+    """
     package = _PACKAGES[kind]
     try:
         return importlib.import_module(package)

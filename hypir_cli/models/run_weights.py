@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
+from hypir_cli.config.run_dir import EMA_FILE, LORA_FILE, step_dirs
 from hypir_cli.errors import CheckpointError
 
-WEIGHT_FILES = {"ema": "ema.safetensors", "raw": "lora.safetensors"}
+WEIGHT_FILES = {"ema": EMA_FILE, "raw": LORA_FILE}
 """File of each kind of weights in a training run's folders."""
 _FOLDER_FILES = (
     "adapter_model.safetensors",
@@ -16,10 +16,9 @@ _FOLDER_FILES = (
     "adapter_model.bin",
 )
 """Files of folders that PEFT and diffusers write."""
-_STEP = re.compile(r"step-(\d+)")
 
 
-def find_checkpoint(path: Path, *, weights: Literal["ema", "raw"] = "ema") -> Path:
+def find_trained_weights(path: Path, *, weights: Literal["ema", "raw"] = "ema") -> Path:
     """The weights file behind a path.
 
     Args:
@@ -35,8 +34,8 @@ def find_checkpoint(path: Path, *, weights: Literal["ema", "raw"] = "ema") -> Pa
     if not path.is_dir():
         raise CheckpointError(f"there is no file or folder {path}.", hint="check the path")
     name = WEIGHT_FILES[weights]
-    candidates = [path / name, *_newest_first(path / "checkpoints", name)]
-    candidates += [path / file for file in _FOLDER_FILES]
+    newest = [folder / name for folder in reversed(step_dirs(path).values())]
+    candidates = [path / name, *newest, *(path / file for file in _FOLDER_FILES)]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -44,13 +43,3 @@ def find_checkpoint(path: Path, *, weights: Literal["ema", "raw"] = "ema") -> Pa
         f"{path} holds no LoRA: no {name}, neither itself nor in checkpoints/step-N, nor {_FOLDER_FILES[0]}.",
         hint="give a LoRA file, a checkpoint folder, the folder of a train-gan run, or one that export-lora wrote",
     )
-
-
-def _newest_first(folder: Path, name: str) -> list[Path]:
-    steps = [match for match in map(_STEP.fullmatch, _names(folder)) if match]
-    steps.sort(key=lambda match: int(match[1]), reverse=True)
-    return [folder / match[0] / name for match in steps]
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []

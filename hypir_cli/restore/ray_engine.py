@@ -62,7 +62,7 @@ def ray_results(
                 "load_describer": load_describer,
             },
             batch_size=1,
-            concurrency=min(cluster.actors, len(shards)),
+            compute=ray.data.ActorPoolStrategy(size=min(cluster.actors, len(shards))),
             num_gpus=cluster.gpus_per_actor or None,
             num_cpus=ray_cpus,
             # An actor that is lost is started again, and its shard with it, as often as it takes.
@@ -117,6 +117,7 @@ def _connect(ray: Any, config: RestoreConfig) -> float:
     if not ray.is_initialized():
         # Ray's own words go to its log files; ours are printed by the command line.
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         if cluster.ray_address is None:
             options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
         try:
@@ -149,6 +150,8 @@ def _share(gpus: float, address: str | None, actors: int) -> float:
 
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Without it every run prints an alarm over how Ray Data itself makes its actors (ray issue 53727).
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data

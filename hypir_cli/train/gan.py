@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hypir_cli.config.run_dir import EMA_FILE
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.checkpoint import CheckpointInfo, split_prefix
@@ -31,7 +32,7 @@ from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
 from hypir_cli.train.state import load_fitting
 
-EMA_FILE, HEADS_FILE = "ema.safetensors", "discriminator.safetensors"
+HEADS_FILE = "discriminator.safetensors"
 
 
 class GanStage(Stage):
@@ -102,7 +103,7 @@ class GanStage(Stage):
         self.ema.update()
         self._norms_moved = False
         if self.models.predictor is not None and self._statistics:
-            statistics = torch.stack(self._statistics).sum(0).to(self._runtime.device)
+            statistics = torch.stack(self._statistics).sum(0)
             self.models.predictor.update(self._runtime.sum(statistics))
         self._statistics.clear()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from hypir_cli.config.run_dir import CONFIG_FILE, SAMPLE_DIR
 from hypir_cli.config.train import RunConfig, resolved_yaml
 from hypir_cli.errors import CheckpointError, HypirError, InputError
 from hypir_cli.train.balance import Balance
@@ -153,7 +154,7 @@ class _Loop:
             return None
         try:
             config.output_dir.mkdir(parents=True, exist_ok=True)
-            (config.output_dir / "config.yaml").write_text(resolved_yaml(config), encoding="utf-8")
+            (config.output_dir / CONFIG_FILE).write_text(resolved_yaml(config), encoding="utf-8")
             return Monitor(
                 config.output_dir, tensorboard=config.logging.tensorboard, step=state.step
             )
@@ -168,6 +169,15 @@ class _Loop:
             if self._monitor is not None:
                 self._monitor.log(step, scalars)
 
+    def _tell_scores(self, step: int, scores: Mapping[str, float]) -> None:
+        if self._runtime.is_main:
+            self._observer.on_scores(step, scores)
+
+    def _tell_means(self, step: int, means: Mapping[str, float]) -> None:
+        self._log(step, means)
+        if self._runtime.is_main:
+            self._observer.on_log(step, means)
+
     def _before(self) -> None:
         """What validation says of the degraded images, and of the model before its first update."""
         if not self._validation.has_scores:
@@ -175,6 +185,7 @@ class _Loop:
         scores = {f"lq/{k}": v for k, v in self._validation.baseline().items()}
         scores |= {f"val/{k}": v for k, v in self._validation.scores(self._stage).items()}
         self._log(0, scores)
+        self._tell_scores(0, scores)
 
     def _advance(self, state: RunState, feed: Feed) -> RunState:
         config, runtime = self._config, self._runtime
@@ -193,7 +204,7 @@ class _Loop:
                 StepReport(step=number, total_steps=config.schedule.total_steps, scalars=scalars)
             )
         if number % config.logging.every == 0 or number == config.schedule.total_steps:
-            self._log(number, self._window.close())
+            self._tell_means(number, self._window.close())
         return outcome.state
 
     def _check_skipped(self, state: RunState, *, skipped_before: int) -> None:
@@ -216,14 +227,16 @@ class _Loop:
         best = False
         if self._validation.has_scores and (step % config.validation.every == 0 or last):
             self._scores = self._validation.scores(self._stage)
-            self._log(step, {f"val/{k}": v for k, v in self._scores.items()})
+            scores = {f"val/{k}": v for k, v in self._scores.items()}
+            self._log(step, scores)
+            self._tell_scores(step, scores)
             state, best = self._judged(state)
         every = config.logging.samples_every
         if every and (step % every == 0 or last):
             grid = self._validation.grid(self._stage)
             with self._runtime.together():
                 if self._monitor is not None:
-                    path = config.output_dir / "samples" / f"step-{step}.png"
+                    path = config.output_dir / SAMPLE_DIR / f"step-{step}.png"
                     self._monitor.grid(step, path, grid)
         if best or last or step % config.checkpoint.every == 0:
             self._save(state)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import torch
 
 from hypir_cli.config.train import RunConfig
@@ -35,12 +36,20 @@ def _ignore_message(message: str) -> None:
     del message
 
 
+def _ignore_numbers(step: int, numbers: Mapping[str, float]) -> None:
+    del step, numbers
+
+
 @dataclass(frozen=True, kw_only=True)
 class Observer:
     """Who is told how a run goes; only the main process tells."""
 
     on_step: Callable[[StepReport], None] = _ignore_report
     """Called after every update."""
+    on_log: Callable[[int, Mapping[str, float]], None] = _ignore_numbers
+    """Called with the update's number and the means since the line before, every `logging.every` updates."""
+    on_scores: Callable[[int, Mapping[str, float]], None] = _ignore_numbers
+    """Called with the update's number and validation's scores: `val/*`, and before the first update `lq/*` too."""
     on_message: Callable[[str], None] = _ignore_message
     """Called with a line about something out of the ordinary, or done."""
 
@@ -117,4 +126,17 @@ class Window:
 def _memory_gb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if device.type == "mps":
+        return float(torch.mps.driver_allocated_memory()) / 2**30
+    return peak_resident_bytes() / 2**30
+
+
+def peak_resident_bytes() -> int:
+    """Most memory that this process has had in the machine's own."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return int(psutil.Process().memory_info().peak_wset)  # type: ignore[attr-defined]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, the others kibibytes.
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from hypir_cli.config.families import find_family
 from hypir_cli.config.train import RunConfig, TrainEncoderConfig, TrainGanConfig
 from hypir_cli.errors import CheckpointError
 from hypir_cli.models.backbones.base import Backbone
@@ -20,8 +21,9 @@ from hypir_cli.models.perceptual.distances import (
     build_vgg_loss,
 )
 from hypir_cli.models.perceptual.trunks import EFFICIENTNET, build_trunk
-from hypir_cli.models.placement import place, place_text_encoders, quantize
+from hypir_cli.models.placement import place, place_text_encoders, quantize_weights
 from hypir_cli.models.prompt_cache import PromptCache, usual_limit
+from hypir_cli.models.vae import vae_name
 from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
 from hypir_cli.train.data.prompts import distinct_prompts
@@ -31,6 +33,7 @@ from hypir_cli.train.generator import GanModels, timesteps
 from hypir_cli.train.loop import run_training
 from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.networks.realesrgan import load_realesrgan
+from hypir_cli.train.preflight import check_needs
 from hypir_cli.train.report import Observer, RunOutcome
 from hypir_cli.train.resume import find_checkpoint
 from hypir_cli.train.runtime import Runtime, open_runtime
@@ -46,6 +49,7 @@ def train_encoder(
 ) -> RunOutcome:
     """Run `hypir train-encoder`; see `run_training` for `resume` and what is raised."""
     find_checkpoint(config.output_dir, resume)
+    check_needs(config)
     with open_runtime(device=config.device, precision=config.optim.precision) as runtime:
         # The encoder trains in float32, and autocast sees to the speed of the rest.
         backbone = _load(config, runtime.device, dtype=torch.float32, only_vae=True)
@@ -60,6 +64,7 @@ def train_gan(
 ) -> RunOutcome:
     """Run `hypir train-gan`; see `run_training` for `resume` and what is raised."""
     find_checkpoint(config.output_dir, resume)
+    check_needs(config)
     optim = config.optim
     with open_runtime(
         device=config.device, precision=optim.precision, shard=optim.shard_frozen
@@ -86,7 +91,7 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
     place_text_encoders(backbone, device=runtime.device)
     prompts = _prompt_cache(backbone, config=config, runtime=runtime)
     info, trained = _adapt(backbone, config=config)
-    quantize(backbone.denoiser, config.lora.quantize_base, device=runtime.device)
+    quantize_weights(backbone.denoiser, config.lora.quantize_base, device=runtime.device)
     place(backbone, device=runtime.device)
     runtime.shard_frozen(backbone.denoiser)
     discriminator = perceptual = None
@@ -149,6 +154,7 @@ def _load(
         revision=model.revision,
         device=device,
         dtype=dtype,
+        vae=model.vae,
         only_vae=only_vae,
     )
     if model.encoder is not None:
@@ -167,6 +173,7 @@ def _adapt(backbone: Backbone, *, config: TrainGanConfig) -> tuple[CheckpointInf
         backbone=backbone.traits.name,
         base=config.model.base or "",
         base_revision=config.model.revision or "",
+        vae=vae_name(config.model.vae, family=find_family(config.model.backbone)),
         timestep=timestep,
         coeff_timestep=coeff_timestep,
         texture=controls.texture,

@@ -39,7 +39,7 @@ def make_optimizers(stage: Stage, config: OptimConfig) -> list[AdamW]:
             betas=config.betas,
             eps=config.eps,
             weight_decay=config.weight_decay,
-            foreach=True,
+            foreach=None if group.parameters[0].device.type == "mps" else True,
         )
         for group in stage.groups
     ]
@@ -94,7 +94,8 @@ def _shared_gradients(stage: Stage, state: RunState, *, runtime: Runtime) -> dic
         gradients = [p.grad for p in group.parameters if p.grad is not None]
         if state.loss_scale != 1.0:
             torch._foreach_mul_(gradients, 1.0 / state.loss_scale)
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        # Without `foreach`, which is an error on devices that have no such kernels (MPS).
+        norm = torch.nn.utils.get_total_norm(gradients)
         norms[group.name] = float(norm)
     return norms
 

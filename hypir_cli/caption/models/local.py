@@ -14,6 +14,7 @@ from PIL import Image
 from hypir_cli.caption.models.base import CaptionInput, Outcome
 from hypir_cli.errors import BackboneError, DeviceError
 from hypir_cli.models.device import DTYPES, pick_device
+from hypir_cli.models.reach import limited_network
 
 LLAVA_MODEL = "llava-hf/llava-1.5-7b-hf"
 BLIP_MODEL = "Salesforce/blip-image-captioning-base"
@@ -137,8 +138,9 @@ def _load(
     chosen = pick_device(device)
     dtype = DTYPES.get(precision, torch.bfloat16 if chosen.type == "cuda" else torch.float32)
     try:
-        processor = AutoProcessor.from_pretrained(model, revision=revision)
-        network = factory.from_pretrained(model, revision=revision, dtype=dtype)
+        with limited_network():
+            processor = AutoProcessor.from_pretrained(model, revision=revision)
+            network = factory.from_pretrained(model, revision=revision, dtype=dtype)
     except ImportError as error:
         raise BackboneError(
             f"the captioner {model} needs a package that is not installed: {_first_line(error)}.",

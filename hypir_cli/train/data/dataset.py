@@ -8,6 +8,7 @@ of a run is one number.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,12 +127,16 @@ def make_loader(
         batch_sampler=_Numbers(batch_size, rank=rank, world_size=world_size, start=start_index),
         num_workers=num_workers,
         collate_fn=list,
-        # Forking a process that has threads can deadlock; a fork server has none.
-        multiprocessing_context="forkserver" if num_workers else None,
+        multiprocessing_context=_start_method() if num_workers else None,
         # Its own generator, so that making the loader leaves the global random state of a resumed run alone.
         generator=torch.Generator().manual_seed(0),
     )
     return TrainingLoader(batches, start=start_index, on_bad_file=on_bad_file)
+
+
+def _start_method() -> str:
+    """Forking a process that has threads can deadlock; a fork server has none, and Windows starts anew anyway."""
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 class _Numbers:

@@ -109,8 +109,9 @@ class TrainingSet(Dataset[Sample | HypirError]):
     def _load(self, blob: Blob) -> Photo:
         """The photograph, at least `crop_size` on both sides."""
         side = self.config.crop_size
+        path = None if blob.member or isinstance(blob.path, str) else blob.path
         photo = read_photo(
-            blob.read() if blob.member else blob.path,
+            path or blob.read(),
             name=blob.name,
             short_side=side if self.config.resize == "short-side" else None,
         )

@@ -10,11 +10,15 @@ import glob
 import json
 import os
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
+from hypir_cli.config.places import is_url
 from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.folder import urls
 from hypir_cli.folder.prompt_table import read_prompts
 from hypir_cli.folder.sidecar import prompt_text, sidecar_paths
 from hypir_cli.images.formats import READABLE_SUFFIXES
@@ -22,10 +26,10 @@ from hypir_cli.images.formats import READABLE_SUFFIXES
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Some bytes on disk: a file, or a member of a tar shard."""
+    """Some bytes on disk or in a store: a file, or a member of a tar shard."""
 
-    path: Path
-    """File that holds them."""
+    path: Path | str
+    """File that holds them; a text is a URL."""
     member: str = ""
     """Name inside the shard; empty for a file of its own."""
     offset: int = 0
@@ -44,6 +48,8 @@ class Blob:
         Raises:
             InputError: They cannot be read.
         """
+        if isinstance(self.path, str):
+            return urls.read_range(self.path, offset=self.offset, size=self.size)
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
@@ -79,6 +85,20 @@ def find_items(sources: Sequence[str]) -> list[list[Item]]:
     return groups
 
 
+def check_sources(sources: Sequence[str]) -> None:
+    """Look whether every source is there and of a known kind; nothing is listed.
+
+    Raises:
+        InputError: A source is missing.
+        ConfigError: A source is of an unknown kind.
+    """
+    for path in (path for source in sources for path in _expand(source)):
+        if isinstance(path, str):
+            urls.check_place(path)
+        elif not path.is_dir():
+            _reader(path)
+
+
 def read_prompt(item: Item, *, default: str) -> str:
     """The item's own prompt, or `default` if it has none.
 
@@ -97,7 +117,9 @@ def read_prompt(item: Item, *, default: str) -> str:
         raise InputError(f"cannot read the prompt {item.prompt.name}: {error}.") from error
 
 
-def _expand(source: str) -> list[Path]:
+def _expand(source: str) -> list[Path | str]:
+    if is_url(source):
+        return [source]
     path = Path(source).expanduser()
     if path.exists():
         return [path]
@@ -107,15 +129,65 @@ def _expand(source: str) -> list[Path]:
     return [Path(match) for match in matches]
 
 
-def _scan(path: Path) -> list[Item]:
-    if path.is_dir():
-        return _scan_folder(path)
+def _scan(path: Path | str) -> list[Item]:
+    if isinstance(path, str):
+        return _scan_url(path)
+    return _scan_folder(path) if path.is_dir() else _reader(path)(path)
+
+
+def _reader(path: Path) -> Callable[[Path], list[Item]]:
     readers = {".parquet": _scan_table, ".jsonl": _scan_table, ".tar": _scan_shard}
     if path.suffix.lower() not in readers:
         raise ConfigError(
             f"data.sources: {path} is neither a folder nor one of {', '.join(readers)}.",
         )
-    return readers[path.suffix.lower()](path)
+    return readers[path.suffix.lower()]
+
+
+def _scan_url(url: str) -> list[Item]:
+    """The items of a folder, pattern, table or shard in a store."""
+    files = urls.files_below(url)
+    named = bool(set("*?[") & set(url)) or files == [url]
+    items: list[Item] = []
+    for place in files if named else ():  # a folder's own tables are not sources, as on the disk
+        reader = _REMOTE.get(PurePosixPath(place).suffix.lower())
+        items += reader(place) if reader else []
+    texts = {place for place in files if place.endswith(".txt")}
+    for place in files:
+        path = PurePosixPath(place)
+        if path.suffix.lower() not in READABLE_SUFFIXES or path.name.startswith("."):
+            continue
+        folder = place.rpartition("/")[0]
+        beside = [f"{folder}/{text.name}" for text in sidecar_paths(Path(path.name))]
+        sidecars = [Blob(text) for text in beside if text in texts]
+        items.append(Item(Blob(place), sidecars[0] if sidecars else None))
+    return items
+
+
+def _scan_remote_table(url: str) -> list[Item]:
+    """A table in a store; its relative paths are relative to its folder there."""
+    with tempfile.TemporaryDirectory(prefix="hypir-table-") as folder:
+        copy = Path(folder).resolve() / PurePosixPath(url).name
+        urls.download(url, copy)
+        prompts, start = read_prompts(copy), f"{copy.parent}{os.sep}"
+    base = url.rpartition("/")[0]
+    return [
+        Item(Blob(image if is_url(image) else f"{base}/{image.removeprefix(start)}"), prompt)
+        for image, prompt in prompts.items()
+    ]
+
+
+def _scan_remote_shard(url: str) -> list[Item]:
+    with urls.opened(url) as file:
+        return _shard_items(url, file)
+
+
+_REMOTE = {
+    ".parquet": _scan_remote_table,
+    ".jsonl": _scan_remote_table,
+    ".tar": _scan_remote_shard,
+}
+"""What a store's files with these endings hold, beside folders of photographs."""
 
 
 def _scan_folder(folder: Path) -> list[Item]:
@@ -134,13 +206,25 @@ def _scan_folder(folder: Path) -> list[Item]:
 
 
 def _scan_table(path: Path) -> list[Item]:
-    return [Item(Blob(Path(image)), prompt) for image, prompt in read_prompts(path).items()]
+    return [
+        Item(Blob(image if is_url(image) else Path(image)), prompt)
+        for image, prompt in read_prompts(path).items()
+    ]
 
 
 def _scan_shard(path: Path) -> list[Item]:
+    try:
+        with path.open("rb") as file:
+            return _shard_items(path, file)
+    except OSError as error:
+        raise InputError(f"cannot read the shard {path}: {error}.") from error
+
+
+def _shard_items(path: Path | str, file: IO[bytes]) -> list[Item]:
+    """Index an opened shard."""
     members: dict[str, dict[str, Blob]] = {}
     try:
-        with tarfile.open(path, "r:") as shard:
+        with tarfile.open(fileobj=file, mode="r:") as shard:
             for entry in shard:
                 folder, _, name = entry.name.rpartition("/")
                 stem, _, suffix = name.partition(".")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+_WITHOUT_POISSON = ("mps",)
+"""Types of devices that draw no poisson numbers."""
 _GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
 _POWERS = tuple(2.0**exponent for exponent in range(8))
 
@@ -80,4 +82,12 @@ def _photon_deviation(image: Tensor, *, gray: bool, generator: torch.Generator) 
     powers = torch.tensor(_POWERS, dtype=image.dtype, device=image.device)
     levels = torch.where(used.sum() > powers, 2.0, 1.0).prod().to(image.dtype)
     exact = rounded / 255.0
-    return torch.poisson(exact * levels, generator=generator) / levels - exact
+    return _poisson(exact * levels, generator=generator) / levels - exact
+
+
+def _poisson(rates: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Counts with these means, drawn on the CPU for devices that cannot."""
+    if rates.device.type not in _WITHOUT_POISSON:
+        return torch.poisson(rates, generator=generator)
+    own = torch.Generator().manual_seed(generator.initial_seed())
+    return torch.poisson(rates.cpu(), generator=own).to(rates.device)

