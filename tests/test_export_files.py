@@ -20,12 +20,12 @@ from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError
 from hypir_cli.export.reduce import reduce_rank, summarize
 from hypir_cli.export.run import export_lora
-from hypir_cli.export.source import find_trained_weights
 from hypir_cli.models.backbones.controls import ControlEmbedding
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import CheckpointInfo, read_info, save_tensors
 from hypir_cli.models.load import load_model
 from hypir_cli.models.lora import merge_lora, read_lora, save_lora
+from hypir_cli.models.run_weights import find_trained_weights
 from tests.adapted_families import RANK, Family, assert_same, make_family
 
 RELEASE = Path(__file__).parent / "data" / "golden" / "lora.pth"

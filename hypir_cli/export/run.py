@@ -21,12 +21,12 @@ from hypir_cli.export.formats import (
 )
 from hypir_cli.export.merged import write_merged
 from hypir_cli.export.reduce import Reduction, reduce_rank
-from hypir_cli.export.source import find_trained_weights
 from hypir_cli.models.checkpoint import CheckpointInfo
 from hypir_cli.models.device import DTYPES
 from hypir_cli.models.lora import CONTROL_PREFIX, PREDICTOR_PREFIX, LoraState, read_lora
 from hypir_cli.models.lora.keys import FLAT_PREFIXES
 from hypir_cli.models.lora.state import DOWN_SUFFIX, UP_SUFFIX
+from hypir_cli.models.run_weights import find_trained_weights
 
 _WRITERS: Mapping[str, Callable[[Export, Path], Path]] = {
     "peft": write_peft,

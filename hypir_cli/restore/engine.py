@@ -98,7 +98,10 @@ class Engine:
                 f"{self.model.weights} was trained without generativity; the noise is mixed in, but "
                 "the model is not told."
             )
+        notes += self.model.vae_notes
         control = self.config.control
+        if control.posterior == "sample" and not self.model.backbone.has_posterior:
+            notes.append("--posterior sample changes nothing: a small VAE gives no spread.")
         if control.fidelity == 0 and self.model.nearer is not None:
             notes.append("--lora-fidelity changes nothing without --fidelity.")
         if control.generativity == 0 and control.generativity_where != "everywhere":

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hypir_cli.config.families import find_family
 from hypir_cli.config.run_dir import ENCODER_FILE
 from hypir_cli.config.train import TrainEncoderConfig
 from hypir_cli.errors import CheckpointError
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.vae import vae_name
 from hypir_cli.pixels.metrics.fidelity import psnr
 from hypir_cli.train.ema import Ema, exchanged
 from hypir_cli.train.networks.losses import image_loss
@@ -72,11 +74,13 @@ class EncoderStage(Stage):
 
     def files(self, *, step: int) -> list[WeightsFile]:
         """The averaged encoder, complete with what does not train, and the live one."""
+        model = self._config.model
         info = CheckpointInfo(
             kind="encoder",
             backbone=self.backbone.traits.name,
             base=self._config.model.base or "",
             base_revision=self._config.model.revision or "",
+            vae=vae_name(model.vae, family=find_family(model.backbone)),
             training_step=step,
         )
         with self.averaged():

@@ -21,16 +21,8 @@ from hypir_cli.models.prediction import PredictionKind
 class UNetBackbone(PretrainedBackbone):
     """A U-Net with a schedule of noise levels."""
 
-    def __init__(
-        self,
-        *,
-        networks: Mapping[str, nn.Module],
-        tokenizers: Mapping[str, Any],
-        scheduler_config: Mapping[str, Any],
-    ) -> None:
-        super().__init__(
-            networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config
-        )
+    def prepare(self, scheduler_config: Mapping[str, Any]) -> None:
+        """Read the schedule."""
         self._alphas_cumprod = alphas_cumprod(scheduler_config).float()
 
     @classmethod

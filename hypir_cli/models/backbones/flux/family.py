@@ -14,6 +14,7 @@ FAMILY = Family(
         base="black-forest-labs/FLUX.1-dev",
         gated=True,
         components=("vae", "transformer", *TWO_TEXT_ENCODERS, "scheduler"),
+        small_vae="madebyollin/taef1",
         # Told to [dev], which was distilled from guided sampling; 1 asks for the plain conditional model. [schnell] has no such input.
         guidance=1.0,
         native_tile=1024,
@@ -28,6 +29,7 @@ FAMILY = Family(
         quantizable=11_834_228_736,
         vae=83_819_683,
         text_encoders=4_885_371_136,
+        small_vae=2_458_899,
     ),
     denoiser="transformer",
     kohya="hypir_cli.models.lora.kohya:flux_names",

@@ -71,17 +71,9 @@ class Flux2Backbone(FlowBackbone):
         "tokenizer": Qwen2TokenizerFast,
     }
 
-    def __init__(
-        self,
-        *,
-        networks: Mapping[str, nn.Module],
-        tokenizers: Mapping[str, Any],
-        scheduler_config: Mapping[str, Any],
-    ) -> None:
-        _require_klein(networks["transformer"])
-        super().__init__(
-            networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config
-        )
+    def prepare(self, scheduler_config: Mapping[str, Any]) -> None:
+        """Refuse a network with a guidance embedding."""
+        _require_klein(self.denoiser)
 
     def latent_multiple(self) -> int:
         """Side of a patch."""

@@ -13,6 +13,7 @@ FAMILY = Family(
     preset=BackbonePreset(
         base="black-forest-labs/FLUX.2-klein-base-4B",
         components=("vae", "transformer", "text_encoder", "tokenizer", "scheduler"),
+        small_vae="black-forest-labs/FLUX.2-small-decoder",
         native_tile=1024,
         lora_targets=(
             *JOINT_ATTENTION,
@@ -30,6 +31,7 @@ FAMILY = Family(
         quantizable=3_680_501_760,
         vae=84_046_115,
         text_encoders=4_022_468_096,
+        small_vae=62_373_091,
     ),
     denoiser="transformer",
     kohya="hypir_cli.models.lora.kohya:flux_names",

@@ -18,6 +18,7 @@ FAMILY = Family(
         lora_repo="lxq007/HYPIR",
         lora_file="HYPIR_sd2.pth",
         lora_targets=UNET_LAYERS,
+        small_vae="madebyollin/taesd",
         licence=(
             "Stable Diffusion 2.1-base is under CreativeML Open RAIL++-M. The public LoRA's model "
             "card says Apache-2.0, while the repository of its authors' code is for "
@@ -30,6 +31,7 @@ FAMILY = Family(
         quantizable=299_171_840,
         vae=83_653_863,
         text_encoders=340_387_840,
+        small_vae=2_445_063,
     ),
     denoiser="unet",
     kohya="hypir_cli.models.lora.kohya:underscored_names",

@@ -16,6 +16,7 @@ FAMILY = Family(
         components=("vae", "transformer", *TWO_TEXT_ENCODERS, "scheduler"),
         # T5. Without these two the T5 half of the text is zeros, which the model was trained to accept.
         optional_components=("text_encoder_3", "tokenizer_3"),
+        small_vae="madebyollin/taesd3",
         native_tile=1024,
         lora_targets=(*JOINT_ATTENTION, *FEED_FORWARD),
         licence=(
@@ -29,6 +30,7 @@ FAMILY = Family(
         quantizable=2_007_760_896,
         vae=83_819_683,
         text_encoders=5_580_620_800,
+        small_vae=2_458_899,
     ),
     denoiser="transformer",
     kohya="hypir_cli.models.lora.kohya:sd3_names",

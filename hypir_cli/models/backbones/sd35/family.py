@@ -19,5 +19,6 @@ FAMILY = replace(
         quantizable=8_014_315_520,
         vae=83_819_683,
         text_encoders=5_580_620_800,
+        small_vae=2_458_899,
     ),
 )

@@ -13,6 +13,7 @@ FAMILY = Family(
     preset=BackbonePreset(
         base="stabilityai/stable-diffusion-xl-base-1.0",
         components=("vae", "unet", *TWO_TEXT_ENCODERS, "scheduler"),
+        small_vae="madebyollin/taesdxl",
         native_tile=1024,
         lora_targets=UNET_LAYERS,
         licence=(
@@ -26,6 +27,7 @@ FAMILY = Family(
         quantizable=2_225_356_800,
         vae=83_653_863,
         text_encoders=817_720_320,
+        small_vae=2_445_063,
     ),
     denoiser="unet",
     kohya="hypir_cli.models.lora.kohya:sdxl_names",
