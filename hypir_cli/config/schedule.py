@@ -134,6 +134,8 @@ class LoggingConfig:
     """Rows of a sample grid."""
     tensorboard: bool = True
     """Also write TensorBoard files."""
+    wandb: str = ""
+    """Project at Weights & Biases to report to as well (pip install wandb); empty for none."""
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.num_samples < 1 or self.samples_every < 0:

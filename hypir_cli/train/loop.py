@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from hypir_cli.config.run_dir import CONFIG_FILE, SAMPLE_DIR
+from hypir_cli.config.schema import to_dict
 from hypir_cli.config.train import RunConfig, resolved_yaml
 from hypir_cli.errors import CheckpointError, HypirError, InputError
 from hypir_cli.train.balance import Balance
@@ -19,7 +20,7 @@ from hypir_cli.train.interrupts import stop_requests
 from hypir_cli.train.monitor import Monitor
 from hypir_cli.train.report import Observer, RunOutcome, StepReport, Window
 from hypir_cli.train.resume import find_checkpoint
-from hypir_cli.train.runtime import Runtime
+from hypir_cli.train.runtime import Runtime, WandbTracker
 from hypir_cli.train.stage import Stage
 from hypir_cli.train.state import (
     RunState,
@@ -156,13 +157,24 @@ class _Loop:
             config.output_dir.mkdir(parents=True, exist_ok=True)
             (config.output_dir / CONFIG_FILE).write_text(resolved_yaml(config), encoding="utf-8")
             return Monitor(
-                config.output_dir, tensorboard=config.logging.tensorboard, step=state.step
+                config.output_dir,
+                tensorboard=config.logging.tensorboard,
+                step=state.step,
+                tracker=self._open_tracker(),
             )
         except OSError as error:
             raise InputError(
                 f"cannot write to the run folder {config.output_dir}: {error}.",
                 hint="free some space or set another output_dir",
             ) from error
+
+    def _open_tracker(self) -> WandbTracker | None:
+        config = self._config
+        if not config.logging.wandb:
+            return None
+        return self._runtime.open_wandb(
+            config.logging.wandb, name=config.output_dir.name, settings=to_dict(config)
+        )
 
     def _log(self, step: int, scalars: Mapping[str, float]) -> None:
         with self._runtime.together():

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hypir_cli.config.run_dir import LOG_DIR, METRICS_FILE, read_metrics
 from hypir_cli.errors import InputError
+from hypir_cli.train.runtime import WandbTracker
 
 _GAP = 4
 
@@ -25,9 +26,18 @@ class Monitor:
         run_dir: Folder of the run.
         tensorboard: Also write TensorBoard files.
         step: Updates already done; later lines of an interrupted run are dropped.
+        tracker: Is told the same.
     """
 
-    def __init__(self, run_dir: Path, *, tensorboard: bool, step: int) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        tensorboard: bool,
+        step: int,
+        tracker: WandbTracker | None = None,
+    ) -> None:
+        self._tracker = tracker
         self._path = run_dir / METRICS_FILE
         kept = [line for line in read_metrics(self._path) if line["step"] <= step]
         self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
@@ -45,6 +55,8 @@ class Monitor:
             if self._writer is not None:
                 for name, value in scalars.items():
                     self._writer.add_scalar(name, value, step)
+            if self._tracker is not None:
+                self._tracker.log(step, scalars)
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
@@ -62,11 +74,15 @@ class Monitor:
             raise _unwritable(path, error) from error
         if self._writer is not None:
             self._writer.add_image("samples", levels, step)
+        if self._tracker is not None:
+            self._tracker.grid(step, levels.transpose(1, 2, 0))
 
     def close(self) -> None:
         """Flush."""
         if self._writer is not None:
             self._writer.close()
+        if self._tracker is not None:
+            self._tracker.close()
 
 
 def sample_grid(columns: Sequence[Tensor]) -> Tensor:

@@ -55,6 +55,8 @@ def _checks(config: RunConfig) -> Iterator[Check]:
         yield lambda: check_distance(config.validation.perceptual_kind)
     if config.logging.tensorboard:
         yield lambda: _check_tracker("tensorboard", "logging.tensorboard: false")
+    if config.logging.wandb:
+        yield lambda: _check_tracker("wandb", "logging.wandb: ''")
     if isinstance(config, TrainGanConfig):
         yield from _gan_checks(config)
 
@@ -86,7 +88,7 @@ def _check_tracker(package: str, without: str) -> None:
     if util.find_spec(package) is None:
         raise InputError(
             f"the package {package} is not installed.",
-            hint=f"pip install 'hypir[train]', or set {without}",
+            hint=f"pip install {package}, or set {without}",
         )
 
 

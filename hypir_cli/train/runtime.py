@@ -116,6 +116,14 @@ class Runtime:
         first = next(each for each in self._gathered(told) if each is not None)
         raise failure or HypirError(first[0], hint=first[1])
 
+    def open_wandb(self, project: str, *, name: str, settings: Mapping[str, Any]) -> WandbTracker:
+        """Begin a run at Weights & Biases, through accelerate's tracker; the main process calls this."""
+        self._accelerator.log_with = ["wandb"]
+        self._accelerator.init_trackers(
+            project, config=dict(settings), init_kwargs={"wandb": {"name": name}}
+        )
+        return WandbTracker(self._accelerator)
+
     def from_main(self, value: T) -> T:
         """The main process's value, on all ranks."""
         return self._gathered(value)[0]
@@ -134,6 +142,25 @@ class Runtime:
         with _lost_others():
             reduced: Tensor = self._accelerator.reduce(value, reduction=reduction)
         return reduced
+
+
+class WandbTracker:
+    """Numbers and sample grids of one run, sent by accelerate's tracker."""
+
+    def __init__(self, accelerator: Any) -> None:
+        self._accelerator = accelerator
+
+    def log(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Numbers of update number `step`."""
+        self._accelerator.log(dict(scalars), step=step)
+
+    def grid(self, step: int, levels: Any) -> None:
+        """A picture, (H, W, 3) uint8."""
+        self._accelerator.get_tracker("wandb").log_images({"samples": [levels]}, step=step)
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._accelerator.end_training()
 
 
 @contextmanager
