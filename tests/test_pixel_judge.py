@@ -39,6 +39,17 @@ def test_the_pixel_judge_has_a_logit_for_every_pixel(size: tuple[int, int]) -> N
     assert bool((images.grad.abs().sum(1) > 0).all())
 
 
+def test_logits_that_drifted_together_keep_their_differences_in_bfloat16() -> None:
+    judge = PixelUNet(4, scales=2)
+    images = torch.rand(2, 3, 32, 32)
+    logits = []
+    for drift in (0.0, 100.0):
+        torch.nn.init.constant_(judge.last.bias, drift)
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            logits.append(judge.eval()(images) - drift)
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-4, rtol=0)
+
+
 def test_the_pixel_judge_stands_beside_the_heads_of_a_trunk() -> None:
     discriminator = Discriminator(
         build_trunk("random-small"), hidden=8, patch_width=4, pixel_width=4, pixel_scales=2

@@ -5,6 +5,7 @@ Source: the U-Net discriminator with spectral norms of Real-ESRGAN (arXiv:2107.1
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,5 +46,8 @@ class PixelUNet(nn.Module):
             skip = skips.pop()
             larger = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
             x = F.leaky_relu(layer(larger), _LEAK) + skip
-        logits: Tensor = self.last(F.leaky_relu(self.middle(x), _LEAK))
+        x = F.leaky_relu(self.middle(x), _LEAK)
+        # Logits of a relativistic judge drift together; in bfloat16 their differences would drown in rounding.
+        with torch.autocast(x.device.type, enabled=False):
+            logits: Tensor = self.last(x.float())
         return logits

@@ -167,11 +167,12 @@ class TinyDecoder(TinyCoder):
         pixels = functional.pixel_shuffle(self.mapped(x, features), self.patch)
         if not self.upsamplers:
             return pixels
+        # Each large tensor goes before the next comes: here they are as wide as nowhere else.
         for upsampler in self.upsamplers:
-            larger = functional.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = functional.silu(upsampler(larger))
-        joined = functional.silu(self.conv_join(torch.cat([features, pixels], dim=1)))
-        added: Tensor = self.conv_last(joined)
+            features = _silu(upsampler(functional.interpolate(features, scale_factor=2.0)))
+        features = torch.cat([features, pixels], dim=1)
+        features = _silu(self.conv_join(features))
+        added: Tensor = self.conv_last(features)
         return pixels + added
 
 
@@ -229,6 +230,11 @@ class TinyVAE(nn.Module):
         _bias(decode).copy_(mean)
         if self.config.balanced_encoder:
             self.encoder.latent_scale.copy_(self.latent_scale())
+
+
+def _silu(x: Tensor) -> Tensor:
+    """SiLU, in place where nothing has to be kept for a gradient."""
+    return functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
