@@ -30,7 +30,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.lora import add_fresh_lora, target_modules, trainable_parameters
 from hypir_cli.models.memory import memory_table
-from hypir_cli.models.placement import quantizable_layers, quantize
+from hypir_cli.models.placement import quantizable_layers, quantize_weights
 from hypir_cli.restore.restorer import Restorer, native_limits
 from hypir_cli.restore.tile_pass import Request
 
@@ -150,7 +150,7 @@ def measured(name: str, *, device: str, kind: Any) -> dict[str, Any]:
     with torch.device(device):
         backbone = with_dtype(torch.bfloat16, lambda: build_full(name))
     backbone.release_text_encoders()
-    quantize(backbone.denoiser, kind, device=device)
+    quantize_weights(backbone.denoiser, kind, device=device)
     restoring = restore_once(backbone, name=name)
     training = train_once(backbone, name=name)
     return {"backbone": name, "quantize": kind, "restore": restoring, "train": training}

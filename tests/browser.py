@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,8 +45,7 @@ def chromium(downloads: Path) -> Iterator[Chrome]:
 
 def console_errors(driver: Chrome) -> list[str]:
     """What the page complained about."""
+    read_log: Callable[[str], list[dict[str, str]]] = driver.get_log
     return [
-        entry["message"]
-        for entry in driver.get_log("browser")
-        if entry["level"] in ("SEVERE", "WARNING")
+        entry["message"] for entry in read_log("browser") if entry["level"] in ("SEVERE", "WARNING")
     ]

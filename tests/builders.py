@@ -125,6 +125,8 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
 """Registry name -> function that writes a model of that kind into a folder."""
 
 
-def load_built(name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> Backbone:
+def load_built(
+    name: str, folder: Path, *, dtype: torch.dtype = torch.float32, vae: str = "default"
+) -> Backbone:
     """A backbone from a folder that its builder wrote."""
-    return load_backbone(name, base=str(folder), dtype=dtype)
+    return load_backbone(name, base=str(folder), dtype=dtype, vae=vae)

@@ -32,11 +32,12 @@ def fake_gpu(backbone: Backbone) -> Iterator[None]:
         mock.patch.object(FakeTensorConverter, "from_real_tensor", _without_constants),
     ):
         for module in modules:
-            module._apply(torch.empty_like)
+            apply: Callable[..., object] = module._apply
+            apply(torch.empty_like)
         yield
 
 
-_from_real_tensor = FakeTensorConverter.from_real_tensor
+_from_real_tensor: Callable[..., object] = FakeTensorConverter.from_real_tensor
 
 
 def _without_constants(*args: object, make_constant: bool = False, **options: object) -> object:

@@ -39,7 +39,8 @@ class Matrix:
         return (y @ self.matrix).reshape(-1, *SHAPE)
 
     def A_dagger(self, y: Tensor) -> Tensor:
-        return (y @ torch.linalg.pinv(self.matrix).T).reshape(-1, *SHAPE)
+        inverse: Tensor = torch.linalg.pinv(self.matrix)
+        return (y @ inverse.T).reshape(-1, *SHAPE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,20 +22,36 @@ from hypir_cli.models.lora import (
 )
 from hypir_cli.models.weights import apply_lora
 from tests.builders import BUILDERS, load_built
+from tests.tiny_families import save_small_vae
 
 RANK = 2
 
 
-@pytest.fixture(scope="module", params=sorted(BUILDERS))
+SMALL = " with a small VAE"
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*sorted(BUILDERS), *(name + SMALL for name in sorted(BUILDERS) if name != "tiny")],
+)
 def built(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
-    BUILDERS[request.param](folder)
-    return request.param, folder
+    """Name, folder, and which VAE."""
+    name = request.param.removesuffix(SMALL)
+    folder = tmp_path_factory.mktemp(name)
+    BUILDERS[name](folder / "base")
+    if name == request.param:
+        return name, folder / "base", "default"
+    return name, folder / "base", str(save_small_vae(folder / "small", name=name))
 
 
 @pytest.fixture
 def backbone(built):
-    return load_built(*built)
+    return rebuilt(built)
+
+
+def rebuilt(built, *, dtype=torch.float32):
+    name, folder, vae = built
+    return load_built(name, folder, dtype=dtype, vae=vae)
 
 
 def some_images(backbone, *, batch=2):
@@ -105,7 +121,7 @@ def test_shapes_and_dtypes_are_those_of_the_contract(backbone):
 
 @torch.inference_mode()
 def test_half_precision_inside_is_float32_outside(built):
-    backbone = load_built(*built, dtype=torch.bfloat16)
+    backbone = rebuilt(built, dtype=torch.bfloat16)
     assert backbone.dtype == torch.bfloat16
     image = restored(backbone, some_images(backbone))
     assert image.dtype == torch.float32
@@ -126,7 +142,8 @@ def test_zero_posterior_noise_is_the_mean_and_other_noise_is_not(backbone):
     images = some_images(backbone)
     mean = backbone.encode(images)
     assert_close(backbone.encode(images, noise=torch.zeros_like(mean)), mean, tolerance=1e-6)
-    assert not torch.allclose(backbone.encode(images, noise=torch.ones_like(mean)), mean)
+    sampled = backbone.encode(images, noise=torch.ones_like(mean))
+    assert torch.allclose(sampled, mean) != backbone.has_posterior
 
 
 @torch.inference_mode()
@@ -204,7 +221,7 @@ def test_only_adapters_train(backbone):
 def test_adapters_are_the_same_for_the_same_seed_and_differ_otherwise(built):
     states = []
     for seed in (0, 0, 1):
-        backbone = load_built(*built)
+        backbone = rebuilt(built)
         fresh(backbone, seed=seed)
         states.append(lora_state_dict(backbone.denoiser))
     first, again, other = states
@@ -215,7 +232,7 @@ def test_adapters_are_the_same_for_the_same_seed_and_differ_otherwise(built):
 @torch.no_grad()
 @pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
 def test_saved_adapters_give_the_same_image_again(built, tmp_path, merge):
-    backbone = load_built(*built)
+    backbone = rebuilt(built)
     images = some_images(backbone)
     plain = restored(backbone, images)
     tensors = trained(backbone)
@@ -223,7 +240,7 @@ def test_saved_adapters_give_the_same_image_again(built, tmp_path, merge):
     assert not torch.allclose(expected, plain, atol=1e-3)
     save_lora(tmp_path / "lora.safetensors", tensors, info=info_of(backbone, coeff_timestep=150))
 
-    again = load_built(*built)
+    again = rebuilt(built)
     apply_lora(again, read_lora(tmp_path / "lora.safetensors"), merge=merge)
     assert again.traits.coeff_timestep == 150
     assert_close(restored(again, images), expected, tolerance=1e-4 if merge else 1e-6)
@@ -232,18 +249,18 @@ def test_saved_adapters_give_the_same_image_again(built, tmp_path, merge):
 @torch.no_grad()
 @pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
 def test_scale_zero_is_the_base_model(built, tmp_path, merge):
-    backbone = load_built(*built)
+    backbone = rebuilt(built)
     images = some_images(backbone)
     plain = restored(backbone, images)
     save_lora(tmp_path / "lora.safetensors", trained(backbone), info=info_of(backbone))
-    again = load_built(*built)
+    again = rebuilt(built)
     apply_lora(again, read_lora(tmp_path / "lora.safetensors"), scale=0.0, merge=merge)
     assert_close(restored(again, images), plain, tolerance=1e-6)
 
 
 @pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
 def test_adapters_with_wrong_keys_or_shapes_are_refused_by_name(built, tmp_path, merge):
-    backbone = load_built(*built)
+    backbone = rebuilt(built)
     tensors = dict(trained(backbone))
     first, *_, last = sorted(key for key in tensors if "lora_A" in key)
     tensors["no.such.layer.lora_A.weight"] = tensors.pop(first)
@@ -252,7 +269,7 @@ def test_adapters_with_wrong_keys_or_shapes_are_refused_by_name(built, tmp_path,
     tensors[last] = tensors[last][:, :-1]
     save_lora(tmp_path / "lora.safetensors", tensors, info=info_of(backbone))
     with pytest.raises(CheckpointError) as caught:
-        apply_lora(load_built(*built), read_lora(tmp_path / "lora.safetensors"), merge=merge)
+        apply_lora(rebuilt(built), read_lora(tmp_path / "lora.safetensors"), merge=merge)
     for name in ("no.such.layer", first.removesuffix(".lora_A.weight"), str(tmp_path)):
         assert name in caught.value.message
     assert last.removesuffix(".lora_A.weight") in caught.value.message
@@ -284,7 +301,7 @@ def test_controls_without_their_embedding_are_an_error(backbone):
 @torch.no_grad()
 @pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
 def test_trained_controls_act_per_image_and_survive_a_file(built, tmp_path, merge):
-    backbone = load_built(*built)
+    backbone = rebuilt(built)
     images = some_images(backbone)[:1].expand(2, -1, -1, -1)
     tensors = trained(backbone)
     embedding = backbone.enable_controls()
@@ -295,7 +312,7 @@ def test_trained_controls_act_per_image_and_survive_a_file(built, tmp_path, merg
     path = tmp_path / "lora.safetensors"
     save_lora(path, tensors, info=info_of(backbone, texture=True), controls=embedding.state_dict())
 
-    again = load_built(*built)
+    again = rebuilt(built)
     apply_lora(again, read_lora(path), merge=merge)
     assert again.control_embedding is not None
     assert_close(restored(again, images, controls=controls), expected, tolerance=1e-4)
@@ -313,7 +330,7 @@ def test_a_control_embedding_gets_gradients_beside_the_adapters(backbone):
 
 @torch.no_grad()
 def test_a_float32_rescue_leaves_every_weight_as_it_was(built):
-    backbone = load_built(*built, dtype=torch.bfloat16)
+    backbone = rebuilt(built, dtype=torch.bfloat16)
     trained(backbone)
     images = some_images(backbone, batch=1)
     before = {
@@ -335,7 +352,7 @@ def test_a_float32_rescue_leaves_every_weight_as_it_was(built):
 
 @torch.no_grad()
 def test_a_tuned_encoder_survives_a_file(built, tmp_path):
-    backbone = load_built(*built)
+    backbone = rebuilt(built)
     images = some_images(backbone)
     plain = backbone.encode(images)
     for value in backbone.encoder_module().parameters():
@@ -346,7 +363,7 @@ def test_a_tuned_encoder_survives_a_file(built, tmp_path):
     written = CheckpointInfo(kind="encoder", backbone=backbone.traits.name, training_step=7)
     save_tensors(path, backbone.encoder_module().state_dict(), info=written)
 
-    again = load_built(*built)
+    again = rebuilt(built)
     assert load_encoder(again, path) == written
     assert torch.equal(again.encode(images), tuned)
     assert torch.equal(again.decode(plain), backbone.decode(plain))
@@ -396,7 +413,7 @@ def test_the_encoder_alone_can_train(backbone):
 def test_gradient_checkpointing_changes_no_gradient(built):
     gradients = []
     for checkpointing in (False, True):
-        backbone = load_built(*built)
+        backbone = rebuilt(built)
         trained(backbone)
         if checkpointing:
             backbone.enable_gradient_checkpointing()
@@ -410,9 +427,9 @@ def test_gradient_checkpointing_changes_no_gradient(built):
 
 @torch.no_grad()
 def test_the_vae_alone_encodes_and_decodes_and_the_denoiser_stays_off_the_device(built):
-    name, folder = built
-    whole = load_built(name, folder)
-    alone = load_backbone(name, base=str(folder), only_vae=True)
+    name, folder, vae = built
+    whole = rebuilt(built)
+    alone = load_backbone(name, base=str(folder), only_vae=True, vae=vae)
     images = some_images(whole)
     assert torch.equal(alone.encode(images), whole.encode(images))
     latents = whole.encode(images)
@@ -420,7 +437,7 @@ def test_the_vae_alone_encodes_and_decodes_and_the_denoiser_stays_off_the_device
     assert set(alone.components()) == {"vae", "denoiser"}
     assert alone.traits == whole.traits
     # A device that computes nothing, but shows who went there.
-    placed = load_backbone(name, base=str(folder), device="meta", only_vae=True)
+    placed = load_backbone(name, base=str(folder), device="meta", only_vae=True, vae=vae)
     assert placed.device.type == "meta"
     assert all(value.is_meta for value in placed.components()["vae"].parameters())
     kept = {value.device.type for value in placed.denoiser.parameters()}

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hypir_cli.config.run_dir import read_metrics
+from hypir_cli.config.run_dir import checkpoint_dir, read_metrics
 from hypir_cli.config.schema import to_yaml
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.errors import DeviceError
 from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.runs import train_gan
 from hypir_cli.train.runtime import open_runtime
-from hypir_cli.train.state import checkpoint_dir, read_state
+from hypir_cli.train.state import read_state
 from tests.training import gan_config
 
 _RANK = """

@@ -20,12 +20,12 @@ from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError
 from hypir_cli.export.reduce import reduce_rank, summarize
 from hypir_cli.export.run import export_lora
-from hypir_cli.export.source import find_checkpoint
 from hypir_cli.models.backbones.controls import ControlEmbedding
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import CheckpointInfo, read_info, save_tensors
 from hypir_cli.models.load import load_model
 from hypir_cli.models.lora import merge_lora, read_lora, save_lora
+from hypir_cli.models.run_weights import find_trained_weights
 from tests.adapted_families import RANK, Family, assert_same, make_family
 
 RELEASE = Path(__file__).parent / "data" / "golden" / "lora.pth"
@@ -184,20 +184,20 @@ def test_runs_checkpoints_and_files_are_found(tmp_path: Path) -> None:
         for name in ("ema.safetensors", "lora.safetensors"):
             (folder / name).touch()
     newest = tmp_path / "checkpoints" / "step-10"
-    assert find_checkpoint(tmp_path) == newest / "ema.safetensors"
-    assert find_checkpoint(tmp_path, weights="raw") == newest / "lora.safetensors"
-    assert find_checkpoint(newest.with_name("step-9")).parent.name == "step-9"
+    assert find_trained_weights(tmp_path) == newest / "ema.safetensors"
+    assert find_trained_weights(tmp_path, weights="raw") == newest / "lora.safetensors"
+    assert find_trained_weights(newest.with_name("step-9")).parent.name == "step-9"
     (tmp_path / "ema.safetensors").touch()
-    assert find_checkpoint(tmp_path) == tmp_path / "ema.safetensors"
-    assert find_checkpoint(tmp_path, weights="raw") == newest / "lora.safetensors"
-    assert find_checkpoint(newest / "lora.safetensors") == newest / "lora.safetensors"
+    assert find_trained_weights(tmp_path) == tmp_path / "ema.safetensors"
+    assert find_trained_weights(tmp_path, weights="raw") == newest / "lora.safetensors"
+    assert find_trained_weights(newest / "lora.safetensors") == newest / "lora.safetensors"
 
 
 def test_places_without_a_lora_are_errors(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no file or folder"):
-        find_checkpoint(tmp_path / "absent")
+        find_trained_weights(tmp_path / "absent")
     with pytest.raises(CheckpointError, match=r"holds no ema\.safetensors"):
-        find_checkpoint(tmp_path)
+        find_trained_weights(tmp_path)
     save_tensors(
         tmp_path / "e.safetensors", {"a": torch.ones(1)}, info=CheckpointInfo(kind="encoder")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,8 +168,8 @@ def test_reading_and_writing_overlap_with_computing(tmp_path: Path) -> None:
     read = {job.input_path: threading.Event() for job in jobs}
     original = pipeline.read_image
 
-    def spy(path: Path) -> ImageData:
-        image = original(path)
+    def spy(path: Path, **options: Any) -> ImageData:
+        image = original(path, **options)
         read[path].set()
         return image
 
@@ -190,12 +191,12 @@ def test_pixels_in_flight_stay_within_the_budget(
     lock, held, most = threading.Lock(), 0, 0
     original_read, original_save = pipeline.read_image, pipeline.save_samples
 
-    def read(path: Path) -> ImageData:
+    def read(path: Path, **options: Any) -> ImageData:
         nonlocal held, most
         with lock:
             held += 1
             most = max(most, held)
-        return original_read(path)
+        return original_read(path, **options)
 
     def save(*args: object, **options: object) -> list[str]:
         nonlocal held

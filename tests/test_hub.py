@@ -257,3 +257,30 @@ def test_fetching_sd2_asks_for_the_ids_of_its_preset(server, base, tmp_path):
 def test_the_embedded_backbone_has_nothing_to_fetch():
     with pytest.raises(BackboneError, match="ships inside"):
         hub.fetch("tiny")
+
+
+def test_a_vae_comes_from_the_hub_once_and_is_then_there_offline(server, tmp_path):
+    repository = tmp_path / "taesd"
+    repository.mkdir()
+    (repository / "config.json").write_text("{}")
+    (repository / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+    (repository / "taesd_encoder.pth").write_bytes(b"not needed")
+    server.repos["some/taesd"] = repository
+    folder = hub.find_vae("some/taesd", name="sd2")
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+    }
+    server.repos.clear()
+    sent = list(server.downloads)
+    assert hub.find_vae("some/taesd", name="sd2") == folder
+    assert server.downloads == sent
+
+
+def test_a_vae_that_is_gone_or_gated_is_said(server, tmp_path):
+    with pytest.raises(BackboneError, match="the hub has no some/vae"):
+        hub.find_vae("some/vae", name="sd2")
+    server.repos["some/vae"] = tmp_path
+    server.gated.add("some/vae")
+    with pytest.raises(BackboneError, match="gated"):
+        hub.find_vae("some/vae", name="sd2")

@@ -182,8 +182,8 @@ def test_the_format_can_differ_from_the_suffix(tmp_path: Path) -> None:
 
 
 def test_a_suffix_without_a_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"\.bmp"):
-        write_image(tmp_path / "a.bmp", gradient(8, 8))
+    with pytest.raises(ConfigError, match=r"\.psd"):
+        write_image(tmp_path / "a.psd", gradient(8, 8))
 
 
 def test_a_quality_out_of_range_is_refused(tmp_path: Path) -> None:

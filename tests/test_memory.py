@@ -10,7 +10,7 @@ from hypir_cli.config.families import family_names, find_family
 from hypir_cli.errors import ConfigError
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.memory import estimate_tile_bytes, memory_row, memory_table
-from hypir_cli.models.placement import quantizable_layers, quantize
+from hypir_cli.models.placement import quantizable_layers, quantize_weights
 from tests.tiny_families import save_flux, save_sdxl
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
@@ -71,7 +71,7 @@ def test_a_tile_takes_four_times_the_memory_of_one_of_half_its_side():
 def test_quantised_weights_take_about_what_the_table_says(tmp_path, kind, share):
     backbone = load_backbone("flux", base=str(save_flux(tmp_path)))
     before = sum(layer.weight.nbytes for layer in quantizable_layers(backbone.denoiser).values())
-    quantize(backbone.denoiser, kind)
+    quantize_weights(backbone.denoiser, kind)
     after = sum(
         value.nbytes
         for layer in quantizable_layers(backbone.denoiser).values()

@@ -86,18 +86,14 @@ def test_niqe_agrees_with_pyiqa_given_the_same_model_of_photographs(tmp_path):
 
 
 def test_shift_tolerant_lpips_agrees_with_pyiqa_on_the_published_weights(pair):
-    weights = vgg._package_file(
-        "stlpips-pytorch", "stlpips_pytorch", "weights/vST0.0/vgg_shift_tolerant.pth"
-    )
+    weights = vgg._package_file("stlpips-pytorch", "weights/vST0.0/vgg_shift_tolerant.pth")
     small = [image[..., :64, :64] for image in pair]
     theirs = float(pyiqa_metric("stlpips-vgg", pretrained_model_path=str(weights))(*small))
     assert loaded("stlpips-vgg").score(*small) == pytest.approx(theirs, rel=1e-4)
 
 
 def test_the_bridge_gives_pyiqas_figure_with_weights_from_a_package(offline, pair):
-    weights = vgg._package_file(
-        "stlpips-pytorch", "stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth"
-    )
+    weights = vgg._package_file("stlpips-pytorch", "weights/vST0.0/alex_shift_tolerant.pth")
     theirs = float(pyiqa_metric("stlpips", pretrained_model_path=str(weights))(*pair))
     assert theirs > 0
     assert loaded("stlpips").score(*pair) == pytest.approx(theirs, rel=1e-6)

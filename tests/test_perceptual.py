@@ -73,7 +73,7 @@ def test_none_is_no_distance() -> None:
 
 
 def test_a_missing_package_is_an_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vgg.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(vgg, "package_folder", lambda package: None)
     with pytest.raises(BackboneError, match="stlpips-pytorch") as caught:
         build_perceptual("stlpips")
     assert "pip install" in caught.value.hint

@@ -16,7 +16,7 @@ from hypir_cli.models.placement import (
     place,
     place_text_encoders,
     quantizable_layers,
-    quantize,
+    quantize_weights,
     stream_layers,
     take_turns,
 )
@@ -46,7 +46,7 @@ def test_a_quantised_denoiser_stays_close_and_takes_less_memory(folders, name, k
     layers = quantizable_layers(backbone.denoiser)
     with torch.inference_mode():
         exact = output(backbone, prompt)
-    quantize(backbone.denoiser, kind)
+    quantize_weights(backbone.denoiser, kind)
     with torch.inference_mode():
         close = output(backbone, prompt)
     error = float((close - exact).norm() / exact.norm())
@@ -62,7 +62,7 @@ def test_adapters_train_on_a_quantised_base(folders, kind):
     backbone = load_backbone("flux", base=str(folders["flux"]))
     prompt = backbone.encode_prompts(["a house"])
     add_fresh_lora(backbone.denoiser, rank=2, alpha=2, targets=backbone.traits.lora_targets, seed=0)
-    quantize(backbone.denoiser, kind)
+    quantize_weights(backbone.denoiser, kind)
     parameters = trainable_parameters(backbone.denoiser)
     assert {value.dtype for value in parameters} == {torch.float32}
     optimizer = torch.optim.AdamW(parameters, lr=0.02)
@@ -80,20 +80,20 @@ def test_a_lora_cannot_be_merged_into_quantised_weights(folders):
     donor = load_backbone("flux", base=str(folders["flux"]))
     state = lora_state(random_lora(donor), backbone="flux")
     backbone = load_backbone("flux", base=str(folders["flux"]))
-    quantize(backbone.denoiser, "int8")
+    quantize_weights(backbone.denoiser, "int8")
     with pytest.raises(CheckpointError, match="quantised"):
         merge_lora(backbone.denoiser, state)
 
 
 def test_none_leaves_every_weight_as_it_is(folders):
     backbone = load_backbone("flux", base=str(folders["flux"]))
-    quantize(backbone.denoiser, "none")
+    quantize_weights(backbone.denoiser, "none")
     assert not is_quantized(backbone.denoiser)
 
 
 def test_a_quantised_network_that_overflows_says_so_instead_of_going_to_float32(folders):
     backbone = load_backbone("flux", base=str(folders["flux"]))
-    quantize(backbone.denoiser, "int8")
+    quantize_weights(backbone.denoiser, "int8")
     with pytest.raises(DeviceError, match="quantised flux overflows"), backbone.in_float32():
         pass
 
@@ -105,27 +105,27 @@ def test_a_device_that_lacks_the_format_is_named(folders, monkeypatch):
     monkeypatch.setattr(placement, "_to_torchao", unsupported)
     backbone = load_backbone("flux", base=str(folders["flux"]))
     with pytest.raises(DeviceError, match="cannot store weights as fp8: Cannot convert") as caught:
-        quantize(backbone.denoiser, "fp8")
+        quantize_weights(backbone.denoiser, "fp8")
     assert "\n" not in caught.value.message
 
 
 def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
     monkeypatch.setitem(placement._PACKAGES, "int8", "a_package_that_is_not_there")
     with pytest.raises(BackboneError, match="needs the package a_package") as caught:
-        quantize(nn.Linear(2, 2), "int8")
+        quantize_weights(nn.Linear(2, 2), "int8")
     assert "pip install" in caught.value.hint
 
 
 def test_a_network_without_blocks_cannot_be_quantised():
     with pytest.raises(BackboneError, match="no blocks"):
-        quantize(nn.Linear(2, 2), "int8")
+        quantize_weights(nn.Linear(2, 2), "int8")
 
 
 @pytest.mark.parametrize("name", list(SAVERS))
 @pytest.mark.parametrize("kind", ["none", "int8", "nf4"])
 def test_streaming_layers_changes_no_result(folders, name, kind):
     backbone = load_backbone(name, base=str(folders[name]))
-    quantize(backbone.denoiser, kind)
+    quantize_weights(backbone.denoiser, kind)
     with torch.inference_mode():
         prompt = backbone.encode_prompts(["a house"])
         expected = output(backbone, prompt)

@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hypir_cli.config.run_dir import read_metrics
+from hypir_cli.config.run_dir import checkpoint_dir, read_metrics
 from hypir_cli.config.schema import to_yaml
 from hypir_cli.errors import CheckpointError
 from hypir_cli.train import state
 from hypir_cli.train.report import Observer, StepReport
 from hypir_cli.train.runs import train_encoder, train_gan
-from hypir_cli.train.state import checkpoint_dir, checkpoint_steps, prune
+from hypir_cli.train.state import checkpoint_steps, prune
 from tests.training import encoder_config, gan_config
 
 CONTROLS = {"controls.texture": True, "controls.generativity": True}

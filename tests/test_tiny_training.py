@@ -140,13 +140,17 @@ def test_whole_weights_are_refined_in_two_stages_that_go_on_where_they_stopped(
 ) -> None:
     pack, refine = example("pack"), example("refine")
     pack.pack(photos_dir, tmp_path / "shards", count=16, seed=0)
-    small = [*SMALL, "loss.perceptual=0", "discriminator.alone_steps=1"]
-    small += ["discriminator.pixel_width=4"]
-    command = ["refine.py", str(tmp_path / "shards"), str(tmp_path / "out")]
-    for assignment in small:
-        command += ["--set", assignment]
-    monkeypatch.setattr(sys, "argv", command)
-    refine.main()
+
+    def run(stage: str, *assignments: str) -> None:
+        command = ["refine.py", str(tmp_path / "shards"), str(tmp_path / "out"), "--stages", stage]
+        for assignment in (*SMALL, *assignments):
+            command += ["--set", assignment]
+        monkeypatch.setattr(sys, "argv", command)
+        refine.main()
+
+    judged = ("loss.perceptual=0", "discriminator.pixel_width=4", "discriminator.alone_steps=1")
+    run("fidelity")
+    run("judge", *judged)
     refined = TinyBackbone.load(tmp_path / "out" / "weights")
     assert example("overlap").is_overlapping(refined)
     before = load_tensors(tmp_path / "out" / "fidelity" / refine.RESULT)[0]
@@ -155,5 +159,5 @@ def test_whole_weights_are_refined_in_two_stages_that_go_on_where_they_stopped(
     assert info.training_step == 2
     assert any(not torch.equal(before[key], after[key]) for key in after)
     # What is done is not done again.
-    refine.main()
+    run("judge", *judged)
     assert load_tensors(tmp_path / "out" / "judge" / refine.RESULT)[1] == info

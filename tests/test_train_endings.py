@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from hypir_cli.config.run_dir import checkpoint_dir
 from hypir_cli.config.schema import to_yaml
 from hypir_cli.errors import CheckpointError, HypirError, InputError
 from hypir_cli.train.data import feed as feed_module
@@ -21,7 +22,6 @@ from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.report import Observer
 from hypir_cli.train.resume import find_checkpoint
 from hypir_cli.train.runs import train_encoder, train_gan
-from hypir_cli.train.state import checkpoint_dir
 from hypir_cli.train.watch import Watch
 from tests.training import encoder_config, gan_config
 

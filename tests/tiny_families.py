@@ -9,6 +9,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
+    AutoencoderTiny,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
@@ -160,17 +161,7 @@ def save_flux2(folder: Path, *, guidance: bool = False) -> Path:
             axes_dims_rope=(4, 4, 4, 4),
             guidance_embeds=guidance,
         )
-        vae = AutoencoderKLFlux2(
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            block_out_channels=(8, 16),
-            layers_per_block=1,
-            norm_num_groups=4,
-            latent_channels=LATENT_CHANNELS,
-            sample_size=32,
-        )
-        vae.bn.running_mean.normal_(std=0.5)
-        vae.bn.running_var.uniform_(0.5, 2.0)
+        vae = tiny_flux2_vae()
         Flux2KleinPipeline(
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
@@ -199,6 +190,40 @@ def tiny_vae(
         use_quant_conv=quant_conv,
         use_post_quant_conv=quant_conv,
     )
+
+
+def save_small_vae(folder: Path, *, name: str) -> Path:
+    """A small VAE for the tiny model of a family: factor 2, the same latent channels."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        vae: Any = AutoencoderTiny(
+            encoder_block_out_channels=(16, 16),
+            decoder_block_out_channels=(16, 16),
+            num_encoder_blocks=(1, 1),
+            num_decoder_blocks=(1, 1),
+            latent_channels=LATENT_CHANNELS,
+        )
+        if name == "flux2":
+            vae = tiny_flux2_vae(decoder=(4, 8))
+        vae.save_pretrained(folder)
+    return folder
+
+
+def tiny_flux2_vae(*, decoder: tuple[int, int] | None = None) -> AutoencoderKLFlux2:
+    """FLUX.2's autoencoder of factor 2, or one with another decoder."""
+    vae = AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 16),
+        decoder_block_out_channels=decoder,
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=LATENT_CHANNELS,
+        sample_size=32,
+    )
+    vae.bn.running_mean.normal_(std=0.5)
+    vae.bn.running_var.uniform_(0.5, 2.0)
+    return vae
 
 
 def tiny_clip(*, projection: bool = False) -> CLIPTextModel | CLIPTextModelWithProjection:

@@ -16,8 +16,7 @@ from hypir_cli.errors import HypirError, InputError, as_hypir_error
 from hypir_cli.folder.prompt_table import PromptTable
 from hypir_cli.folder.scan import Found
 from hypir_cli.folder.sidecar import sidecar_path
-from hypir_cli.images import atomic_file, read_image
-from hypir_cli.images.data import to_8bit
+from hypir_cli.images import atomic_file, picture_on_white, read_image
 
 logger = logging.getLogger(__name__)
 
@@ -159,15 +158,7 @@ def load_for_captioning(path: Path) -> Image.Image:
     Raises:
         InputError: It cannot be read.
     """
-    data = read_image(path)
-    image = Image.fromarray(
-        to_8bit(data.pixels).squeeze(-1) if data.is_grey else to_8bit(data.pixels)
-    )
-    image = image.convert("RGB")
-    if data.alpha is None:
-        return image
-    white = Image.new("RGB", image.size, "white")
-    return Image.composite(image, white, Image.fromarray(to_8bit(data.alpha)))
+    return picture_on_white(read_image(path)).convert("RGB")
 
 
 def _without_existing(

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from hypir_cli import __version__
 from hypir_cli.cli import console
+from hypir_cli.cli.messages import console_logging
 from hypir_cli.cli.signals import Terminated, terminations
 from hypir_cli.errors import HypirError
 
@@ -22,8 +23,8 @@ COMMANDS = {
     "plan": ("plan:plan", "List images once for many machines: INPUT... OUTPUT."),
     "solve": ("solve:solve", "Undo damage that is known: masks, kernels, exact shrinking."),
     "caption": ("caption:caption", "Write a prompt for every image."),
-    "train-encoder": ("train_encoder:train_encoder", "Train the VAE encoder to see past damage."),
-    "train-gan": ("train_gan:train_gan", "Train a restoration LoRA adversarially."),
+    "train-encoder": ("train:train_encoder", "Train the VAE encoder to see past damage."),
+    "train-gan": ("train:train_gan", "Train a restoration LoRA adversarially."),
     "eval": ("evaluate:evaluate", "Score restored images and compare methods."),
     "export-lora": ("export_lora:export_lora", "Write a LoRA in the formats of other programs."),
     "degrade": ("degrade:degrade", "Make degraded copies of clean photographs."),
@@ -44,6 +45,7 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand that the arguments name."""
+        console_logging()
         try:
             with terminations():
                 return super().invoke(ctx)

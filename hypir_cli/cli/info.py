@@ -52,15 +52,27 @@ def fetch(
     revision: Annotated[
         str | None, typer.Option("--revision", help="Hub revision of the base weights.")
     ] = None,
+    vae: Annotated[
+        str | None,
+        typer.Option(
+            "--vae", metavar="small|HUB_ID", help="Also download another VAE, for --vae later."
+        ),
+    ] = None,
 ) -> None:
     """Download everything a backbone needs, so that later runs work offline."""
     from hypir_cli.models.hub import fetch as fetch_backbone
+    from hypir_cli.models.vae import vae_name
 
-    licence = " ".join(find_family(backbone).preset.licence.split())
+    family = find_family(backbone)
+    licence = " ".join(family.preset.licence.split())
     if licence:
         console.err.print(f"Licences: {licence}", markup=False)
-    fetched = fetch_backbone(backbone, base=base, revision=revision)
-    _print_facts({"base": str(fetched.base), "lora": str(fetched.lora or "none")}, as_json=False)
+    other = "" if vae is None else vae_name(vae, family=family)
+    fetched = fetch_backbone(backbone, base=base, revision=revision, vae=other)
+    facts = {"base": str(fetched.base), "lora": str(fetched.lora or "none")}
+    if fetched.vae is not None:
+        facts["vae"] = str(fetched.vae)
+    _print_facts(facts, as_json=False)
 
 
 def _machine_info(*, as_json: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from types import TracebackType
@@ -187,29 +186,3 @@ class FolderProgress:
     def _rates(self) -> str:
         seconds = max(time.perf_counter() - self._start, 1e-9)
         return f"{self._computed / seconds:.2f} images/s {self._megapixels / seconds:.2f} MP/s"
-
-
-_CHATTY = ("diffusers", "bitsandbytes", "torchao", "torch.utils._pytree")
-"""Libraries that comment on each other's versions when they are imported."""
-
-
-class _ConsoleHandler(logging.Handler):
-    """Warnings of the library as warning lines."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        console.print_warning(record.getMessage())
-
-
-def console_logging() -> None:
-    """Show the library's warnings on the console, once."""
-    logger = logging.getLogger("hypir_cli")
-    if not any(isinstance(handler, _ConsoleHandler) for handler in logger.handlers):
-        handler = _ConsoleHandler(logging.WARNING)
-        logger.addHandler(handler)
-        logger.propagate = False
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    # It speaks of damaged metadata in images that we report ourselves.
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").addHandler(logging.NullHandler())

@@ -76,9 +76,7 @@ def _run(
     as_json: bool,
 ) -> None:
     from hypir_cli.cli.gathering import end_run
-    from hypir_cli.cli.progress import FolderProgress, console_logging
-
-    console_logging()
+    from hypir_cli.cli.progress import FolderProgress
     from hypir_cli.models.allocator import keep_freed_memory
 
     keep_freed_memory()

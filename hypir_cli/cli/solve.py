@@ -113,9 +113,7 @@ def _run(
     simulate: bool,
     clean_dir: Path | None,
 ) -> FolderReport:
-    from hypir_cli.cli.progress import FolderProgress, console_logging
-
-    console_logging()
+    from hypir_cli.cli.progress import FolderProgress
     from hypir_cli.models.allocator import keep_freed_memory
     from hypir_cli.solvers.folder import simulate_folder, solve_folder
 
@@ -145,9 +143,6 @@ def _run(
 
 
 def _explain(inputs: list[str], output: str, settings: SolveConfig) -> None:
-    from hypir_cli.cli.progress import console_logging
-
-    console_logging()
     from hypir_cli.solvers.explain import explain
     from hypir_cli.solvers.folder import find_jobs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,8 +20,11 @@ from rich.progress import (
 )
 
 from hypir_cli.cli import console
+from hypir_cli.cli.messages import quiet_followers
+from hypir_cli.cli.options import Assignments
 from hypir_cli.config import schema
 from hypir_cli.config.families import BUILT_IN
+from hypir_cli.config.launcher import process_number
 from hypir_cli.config.train import Command, RunConfig, template_yaml, train_config
 
 if TYPE_CHECKING:
@@ -62,12 +66,41 @@ PrintConfig = Annotated[
 ]
 
 
-def show_config(cls: type[RunConfig], preset: str, *, command: Command) -> None:
-    """Print a complete, commented settings file."""
-    typer.echo(template_yaml(cls, preset, command=command), nl=False)
+def training_command(cls: type[RunConfig], command: Command, *, about: str) -> Callable[..., None]:
+    """A training command: its options, and one call of `train.runs`.
+
+    Args:
+        cls: Its settings.
+        command: Section of the presets that applies, and end of the runner's name in `train.runs`.
+        about: Its help.
+    """
+
+    def train(
+        config: ConfigArgument = None,
+        set_: Assignments = None,
+        resume: Resume = None,
+        output_dir: OutputDir = None,
+        print_config: PrintConfig = None,
+    ) -> None:
+        if print_config is not None:
+            typer.echo(template_yaml(cls, print_config, command=command), nl=False)
+            return
+        settings = _settings(cls, config, assignments=set_, output_dir=output_dir, command=command)
+
+        def start(observer: Observer) -> RunOutcome:
+            from hypir_cli.train import runs
+
+            run: Any = {"encoder": runs.train_encoder, "gan": runs.train_gan}[command]
+            outcome: RunOutcome = run(settings, resume=resume, observer=observer)
+            return outcome
+
+        show_run(settings, start)
+
+    train.__doc__ = about
+    return train
 
 
-def settings(
+def _settings(
     cls: type[T],
     config: Path | None,
     *,
@@ -123,6 +156,7 @@ class TrainingProgress:
     def __enter__(self) -> TrainingProgress:
         # Broken files are reported through the observer, once.
         logging.getLogger("hypir_cli.train.data.dataset").setLevel(logging.ERROR)
+        quiet_followers(process_number(os.environ))
         return self
 
     def __exit__(

@@ -28,10 +28,8 @@ def ui(
 ) -> None:
     """Restore in the browser: drop photographs or type a folder, see before and after, turn the controls."""
     settings = build(UiConfig, {**flags, **({"folders": tuple(folders)} if folders else {})})
-    from hypir_cli.cli.progress import console_logging
     from hypir_cli.models.allocator import keep_freed_memory
 
-    console_logging()
     keep_freed_memory()
     try:
         from hypir_cli.ui.server import serve

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
-from hypir_cli.config.schema import Layer, load_yaml, resolve
-from hypir_cli.errors import ConfigError
+from hypir_cli.config.presets import shipped_preset
+from hypir_cli.config.schema import Layer, resolve
 
 Range = tuple[float, float]
 PRESETS = ("realesrgan", "light", "photo-print", "gentle", "phone", "scan")
@@ -337,13 +335,7 @@ def preset_values(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such preset.
     """
-    if name not in PRESETS:
-        raise ConfigError(
-            f"there is no degradation preset {name!r}.", hint=f"known: {', '.join(PRESETS)}"
-        )
-    folder = resources.files("hypir_cli") / "presets" / "degradation"
-    with resources.as_file(folder / f"{name}.yaml") as path:
-        return load_yaml(Path(path))
+    return shipped_preset("degradation", name, known=PRESETS)
 
 
 def degradation_config(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from hypir_cli.config.flags import flag, group
-from hypir_cli.config.schema import load_yaml
-from hypir_cli.errors import ConfigError
+from hypir_cli.config.presets import shipped_preset
 
 PROTOCOLS = ("paper-div2k", "paper-realphoto60", "realsr-crop")
 
@@ -108,8 +106,4 @@ def protocol_values(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: There is no such protocol.
     """
-    if name not in PROTOCOLS:
-        raise ConfigError(f"there is no protocol {name!r}.", hint=f"known: {', '.join(PROTOCOLS)}")
-    folder = resources.files("hypir_cli") / "presets" / "protocols"
-    with resources.as_file(folder / f"{name}.yaml") as path:
-        return load_yaml(Path(path))
+    return shipped_preset("protocol", name, known=PROTOCOLS)

@@ -28,6 +28,8 @@ class BackbonePreset:
     """Hub id of the public restoration LoRA; empty when there is none."""
     lora_file: str = ""
     """File of the LoRA in its repository."""
+    small_vae: str = ""
+    """Hub id of a small VAE with the same latents; empty when there is none."""
     timestep: int = 200
     """Timestep that goes into the denoiser, 0..999."""
     coeff_timestep: int = 200
@@ -69,6 +71,8 @@ class ParameterCounts:
     """Encoder and decoder."""
     text_encoders: int
     """All text encoders together."""
+    small_vae: int = 0
+    """The small VAE; 0 where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,6 +55,12 @@ def detect_launch(environ: Mapping[str, str]) -> Launch:
     )
 
 
+def process_number(environ: Mapping[str, str]) -> int:
+    """Number of this process among those that torchrun, accelerate or srun started together; 0 on its own."""
+    inner = _torchrun(environ) or _srun(environ)
+    return 0 if inner is None else inner.index
+
+
 def number_on_machine(environ: Mapping[str, str]) -> int | None:
     """Which of a machine's GPUs this process takes; None for a process that no launcher started beside others."""
     inner = _torchrun(environ) or _srun(environ)

@@ -49,6 +49,8 @@ class ModelConfig:
     model."""
     merge_lora: bool = flag(True, "--merge-lora/--keep-lora-apart")
     """Add the LoRA into the base weights at load, which makes every call faster."""
+    vae: str = flag("default", "--vae", metavar="default|small|PATH|HUB_ID")
+    """VAE: default (the base's own), small (one with a fraction of the arithmetic), or a diffusers folder or hub id."""
     encoder: Path | None = flag(None, "--encoder")
     """Fine-tuned VAE encoder (safetensors from `hypir train-encoder`)."""
 

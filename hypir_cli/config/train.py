@@ -50,6 +50,8 @@ class ModelConfig:
     """Base weights: a diffusers-layout folder or a hub id; unset takes the backbone's own."""
     revision: str | None = None
     """Hub revision (branch, tag or commit) of the base weights."""
+    vae: str = "default"
+    """VAE: default (the base's own), small (one with a fraction of the arithmetic), or a diffusers folder or hub id."""
     encoder: Path | None = None
     """Fine-tuned VAE encoder to start from (the output of train-encoder)."""
     timestep: int | None = None
@@ -153,6 +155,10 @@ class TrainGanConfig(RunConfig):
             raise ValueError("discriminator.alone_steps needs loss.adversarial above 0")
         if self.loss.texture > 0 and not self.controls.texture:
             raise ValueError("loss.texture needs controls.texture: true")
+        if self.teacher.name != "none" and self.data.degraded:
+            raise ValueError(
+                "teacher.name needs partners that are made, so data.degraded must be empty"
+            )
         side = self.data.crop_size
         if self.teacher.name != "none" and (side < TEACHER_SIDE or side % 4):
             raise ValueError(

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from hypir_cli.errors import HypirError
+from hypir_cli.models.packages import package_folder
 from hypir_cli.models.reach import limited_network
 
 SET_METRICS = ("fid", "fid_dinov2", "sfid", "inception_score")
@@ -130,10 +131,10 @@ def _create(name: str, *, device: torch.device, timeout: float) -> Any:
 
 def _local_weights(name: str) -> dict[str, str]:
     module, inside = _LOCAL_WEIGHTS.get(name, ("", ""))
-    spec = util.find_spec(module) if module else None
-    if spec is None or not spec.submodule_search_locations:
+    folder = package_folder(module) if module else None
+    if folder is None:
         return {}
-    path = Path(next(iter(spec.submodule_search_locations))) / inside
+    path = folder / inside
     return {"pretrained_model_path": str(path)} if path.is_file() else {}
 
 

@@ -17,10 +17,10 @@ from hypir_cli.errors import CheckpointError
 from hypir_cli.export.formats import Export, families_with
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import FOLDER_INFO, grant_usual_mode, info_to_json
+from hypir_cli.models.device import DTYPES
 from hypir_cli.models.hub import find_base
 from hypir_cli.models.lora import merge_lora
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -48,7 +48,7 @@ def write_merged(export: Export, out: Path, *, config: ExportConfig) -> Path:
     backbone = load_backbone(export.backbone, base=str(root), dtype=torch.float32)
     merge_lora(backbone.denoiser, export.state)
     denoiser: Any = backbone.denoiser
-    dtype = _DTYPES[config.dtype] if config.dtype else _stored_dtype(root / component)
+    dtype = DTYPES[config.dtype] if config.dtype else _stored_dtype(root / component)
     partial = out.with_name(f".{out.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)

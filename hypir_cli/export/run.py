@@ -21,13 +21,13 @@ from hypir_cli.export.formats import (
 )
 from hypir_cli.export.merged import write_merged
 from hypir_cli.export.reduce import Reduction, reduce_rank
-from hypir_cli.export.source import find_checkpoint
 from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.device import DTYPES
 from hypir_cli.models.lora import CONTROL_PREFIX, PREDICTOR_PREFIX, LoraState, read_lora
 from hypir_cli.models.lora.keys import FLAT_PREFIXES
 from hypir_cli.models.lora.state import DOWN_SUFFIX, UP_SUFFIX
+from hypir_cli.models.run_weights import find_trained_weights
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _WRITERS: Mapping[str, Callable[[Export, Path], Path]] = {
     "peft": write_peft,
     "diffusers": write_diffusers,
@@ -67,7 +67,7 @@ def export_lora(checkpoint: Path, out: Path, *, config: ExportConfig) -> ExportR
         ConfigError: The output exists, or the backbone is unknown.
         BackboneError: The base weights for `merged` cannot be had.
     """
-    source = find_checkpoint(checkpoint, weights=config.weights)
+    source = find_trained_weights(checkpoint, weights=config.weights)
     _check_out(out, overwrite=config.overwrite)
     state = read_lora(source)
     backbone = _backbone_of(state, config)
@@ -75,7 +75,7 @@ def export_lora(checkpoint: Path, out: Path, *, config: ExportConfig) -> ExportR
     reductions: tuple[Reduction, ...] = ()
     if config.rank is not None:
         folded, reductions = _reduced(folded, rank=config.rank)
-    export = _export(folded, backbone=backbone, dtype=_DTYPES.get(config.dtype or ""))
+    export = _export(folded, backbone=backbone, dtype=DTYPES.get(config.dtype or ""))
     warnings = _losses(export, config)
     if config.format == "merged":
         path = write_merged(export, out, config=config)

@@ -10,7 +10,7 @@ from hypir_cli.folder.names import fitting_name
 from hypir_cli.folder.scaling import resized
 from hypir_cli.folder.scan import COMPARE_MARK
 from hypir_cli.images import write_image
-from hypir_cli.images.data import Pixels, to_8bit
+from hypir_cli.images.data import Pixels
 
 _LONG_SIDE = 2048
 """Longest side of either half in pixels; larger images are shrunk to it."""
@@ -24,18 +24,18 @@ def compare_path(output_path: Path) -> Path:
 
 
 def side_by_side(before: Pixels, after: Pixels) -> Pixels:
-    """The input, brought to the result's size, left of the result, with a white gap: (H, W, 3), uint8."""
+    """The input, brought to the result's size, left of the result, with a white gap: (H, W, 3), uint8, of 8-bit pixels."""
     height, width = after.shape[:2]
     ratio = min(1.0, _LONG_SIDE / max(height, width))
     size = (max(1, round(height * ratio)), max(1, round(width * ratio)))
     picture = np.full((size[0], 2 * size[1] + _GAP, 3), _WHITE, dtype=np.uint8)
-    picture[:, : size[1]] = resized(to_8bit(before), size)
-    picture[:, size[1] + _GAP :] = resized(to_8bit(after), size)
+    picture[:, : size[1]] = resized(before, size)
+    picture[:, size[1] + _GAP :] = resized(after, size)
     return picture
 
 
 def write_compare(output_path: Path, *, before: Pixels, after: Pixels) -> None:
-    """Write the side-by-side picture next to a result.
+    """Write the side-by-side picture of 8-bit pixels next to a result.
 
     Raises:
         InputError: The place cannot be written.

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypir_cli.folder.compare import write_compare
 from hypir_cli.folder.names import is_there
 from hypir_cli.folder.scaling import resized
-from hypir_cli.images import ImageData, Metadata, write_image
+from hypir_cli.images import ImageData, Metadata, on_white, write_image
 from hypir_cli.images.data import Pixels
 
 
@@ -77,17 +77,19 @@ def save_samples(
     for path, pixels in zip(paths, samples, strict=True):
         if is_there(path) and not output.overwrite:
             continue
+        alpha = _scaled_alpha(source, pixels)
         written = write_image(
             path,
             pixels,
-            alpha=_scaled_alpha(source, pixels),
+            alpha=alpha,
             metadata=source.metadata,
             quality=output.quality,
             keep_metadata=output.keep_metadata,
         )
         notes += [note for note in written if note not in notes]
         if source.pixels is not None:
-            write_compare(path, before=source.pixels, after=pixels)
+            before = on_white(source.pixels, source.alpha)
+            write_compare(path, before=before, after=on_white(pixels, alpha))
     return notes
 
 

@@ -118,6 +118,7 @@ def make_jobs(
         format: Their format.
         suffix: Added to each name.
         num_samples: Results per image.
+        lossless: Where `same` would write a format that loses something, write PNG.
         overwrite_inputs: Allow results that take the place of an input.
         output_size: (height, width) of a result for that of an input: a result too large for its format becomes a PNG, or an
             error where the user named the file. None leaves that to writing.

@@ -12,6 +12,7 @@ from hypir_cli.images.formats import (
     output_suffix,
 )
 from hypir_cli.images.reading import Reading, image_size, read_image
+from hypir_cli.images.shown import on_white, picture_on_white
 from hypir_cli.images.writing import write_image
 
 __all__ = [
@@ -26,7 +27,9 @@ __all__ = [
     "format_of_suffix",
     "image_size",
     "is_lossless",
+    "on_white",
     "output_suffix",
+    "picture_on_white",
     "quantize",
     "read_image",
     "to_float",

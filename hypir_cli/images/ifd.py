@@ -10,6 +10,7 @@ import io
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import IO
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, IFD = 1, 2, 3, 4, 5, 7, 13
@@ -220,11 +221,9 @@ def raw(tag: int, kind: int, data: bytes) -> Entry:
 
 def rational(tag: int, value: float, *, order: str) -> Entry:
     """An entry of one positive fraction."""
-    denominator = 1 if float(value).is_integer() else 10000
-    numerator = min(round(value * denominator), 2**32 - 1)
-    return Entry(
-        tag=tag, kind=RATIONAL, count=1, data=struct.pack(order + "II", numerator, denominator)
-    )
+    ratio = Fraction(value).limit_denominator(10000)
+    data = struct.pack(order + "II", min(ratio.numerator, 2**32 - 1), ratio.denominator)
+    return Entry(tag=tag, kind=RATIONAL, count=1, data=data)
 
 
 def block(main: Iterable[Entry], subs: Mapping[int, Iterable[Entry]], *, order: str) -> bytes:

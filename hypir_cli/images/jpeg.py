@@ -49,7 +49,9 @@ def segments(data: bytes) -> Segments:
     while True:
         match = _NEXT_MARKER.search(data, place)
         if match is None:
-            return Segments(parts=tuple(parts), ended=False, end=len(data), trailer=0)
+            # A single first half of a marker at the end would change what is put after it.
+            end = len(data.rstrip(b"\xff"))
+            return Segments(parts=tuple(parts), ended=False, end=end, trailer=0)
         marker, place = data[match.start() + 1], match.end()
         if marker == _EOI:
             trailer = len(data) - place

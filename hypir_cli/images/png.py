@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -38,10 +39,28 @@ _PAETH = 4
 _INCH = 0.0254
 
 
-def read_chunks(file: IO[bytes]) -> list[tuple[bytes, bytes]]:
-    """Name and content of every chunk but the pixels, up to where the file ends; chunks with a wrong checksum are left out."""
+def png_size(path: Path) -> tuple[int, int]:
+    """(height, width) as a PNG's header says.
+
+    Raises:
+        ValueError: The header is cut short, or tells of no picture.
+    """
+    with open(path, "rb") as file:
+        head = file.read(24)
+    if len(head) < 24 or head[12:16] != b"IHDR":
+        raise ValueError("its header is damaged")
+    width, height = struct.unpack_from(">II", head, 16)
+    if not width or not height:
+        raise ValueError("its header tells of no pixels")
+    return height, width
+
+
+def read_chunks(file: IO[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """Name and content of every sound chunk but the pixels, and whether all are sound and the end is there."""
     file.seek(len(SIGNATURE))
-    return list(_chunks(file))
+    found = list(_chunks(file))
+    sound = [(name, content) for name, content, good in found if good]
+    return sound, len(sound) == len(found) and sound[-1:] == [(b"IEND", b"")]
 
 
 def metadata_of(chunks: list[tuple[bytes, bytes]]) -> tuple[Metadata, list[str]]:
@@ -150,7 +169,8 @@ def write_png(file: IO[bytes], pixels: Pixels, *, alpha: Pixels | None, metadata
     _write(file, b"IEND", b"")
 
 
-def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes, bool]]:
+    """(name, content, whether the checksum is right)."""
     name = b""
     while name != b"IEND":
         head = file.read(8)
@@ -163,8 +183,7 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
         content = file.read(size + 4)
         if len(content) != size + 4:
             return
-        if _checksum(name, content[:-4]) == content[-4:]:
-            yield name, content[:-4]
+        yield name, content[:-4], _checksum(name, content[:-4]) == content[-4:]
 
 
 def _checksum(name: bytes, content: bytes) -> bytes:

@@ -34,7 +34,7 @@ class Repaired:
     missing: float
     """Share of the pixel data that was not there and was filled with black, 0 to 1."""
     damaged: bool
-    """Whether checksums of critical parts were wrong although the pixel stream is whole."""
+    """Whether the pixel stream or the header has wrong checksums, so that what is there may be wrong."""
 
 
 def repair(data: bytes) -> Repaired:
@@ -52,8 +52,7 @@ def repair(data: bytes) -> Repaired:
         told = data[place + 8 + size : place + 12 + size]
         sound = told == struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))
         if name == b"IDAT":
-            stream += content
-            wrong = wrong or not sound
+            stream += content  # a checksum of the whole stream stands at its end
         elif name in (b"IHDR", b"PLTE", b"tRNS"):
             parts.setdefault(name, content)
             wrong = wrong or not sound

@@ -38,7 +38,7 @@ from hypir_cli.images import jpeg, modern
 from hypir_cli.images.data import ImageData, Metadata
 from hypir_cli.images.decoding import decode, metadata_of_pillow, to_srgb
 from hypir_cli.images.formats import MAX_PIXELS, RAW_SUFFIXES, SNIFF_BYTES, sniff
-from hypir_cli.images.png import metadata_of, read_chunks
+from hypir_cli.images.png import metadata_of, png_size, read_chunks
 from hypir_cli.images.png_repair import repair
 from hypir_cli.images.raw import exr_size, raw_size, read_exr, read_raw
 from hypir_cli.images.tiff import (
@@ -162,6 +162,8 @@ def _size(path: Path, name: str) -> tuple[int, int]:
             return int(page.imagelength), int(page.imagewidth)
     if name == "RAW":
         return raw_size(path)
+    if name == "PNG":
+        return png_size(path)
     if name == "HEIF":
         width, height = modern.open_heif(path).size
         return int(height), int(width)
@@ -275,13 +277,15 @@ def _missing_from(data: bytes, end: int) -> float | None:
 def _read_png(path: Path, *, partial: bool) -> ImageData:
     """A PNG; one whose end or checksums are damaged is taken where its pixels are whole, or, with `partial`, anyway."""
     data = path.read_bytes()
-    metadata, notes = metadata_of(read_chunks(io.BytesIO(data)))
+    chunks, sound = read_chunks(io.BytesIO(data))
+    metadata, notes = metadata_of(chunks)
+    whole = "its end or a checksum is damaged, but every pixel is there"
     try:
-        return _decoded_png(data, metadata, notes)
+        return _decoded_png(data, metadata, notes if sound else [*notes, whole])
     except DECODE_ERRORS as error:
         repaired = repair(data)
         if repaired.missing == 0 and not repaired.damaged:
-            notes.append("its end or a checksum is damaged, but every pixel is there")
+            notes.append(whole)
         elif not partial:
             raise InputError(
                 f"its data is damaged or cut short ({error}); "

@@ -15,10 +15,11 @@ from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.images import jpeg
 from hypir_cli.images.atomic import atomic_file
 from hypir_cli.images.avif import encode_avif
-from hypir_cli.images.data import Metadata, Pixels, to_8bit
+from hypir_cli.images.data import ImageData, Metadata, Pixels, to_8bit
 from hypir_cli.images.fitting import fitted
 from hypir_cli.images.formats import MAX_SIDE, ImageFormat, fits, format_of_name
 from hypir_cli.images.png import write_png
+from hypir_cli.images.shown import picture_on_white
 from hypir_cli.images.tiff_writing import write_tiff
 
 DEFAULT_QUALITY: dict[ImageFormat, int] = {"jpg": 95, "webp": 95, "avif": 90}
@@ -157,14 +158,8 @@ def _pillow_image(
     pixels: NDArray[np.uint8], alpha: Pixels | None, *, with_alpha: bool
 ) -> Image.Image:
     """A Pillow image of 8-bit pixels; alpha kept, or laid on white."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    if alpha is None:
-        return image
-    mask = Image.fromarray(to_8bit(alpha))
-    if with_alpha:
-        image = image.convert("RGB")
-        image.putalpha(mask)
-        return image
-    white = Image.new(image.mode, image.size, "white")
-    white.paste(image, mask=mask)
-    return white
+    if alpha is None or not with_alpha:
+        return picture_on_white(ImageData(pixels=pixels, alpha=alpha))
+    image = picture_on_white(ImageData(pixels=pixels)).convert("RGB")
+    image.putalpha(Image.fromarray(to_8bit(alpha)))
+    return image

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypir_cli.config.run_dir import METRICS_FILE, read_metrics
+from hypir_cli.config.run_dir import CONFIG_FILE, CURVES_FILE, METRICS_FILE, read_metrics, step_dirs
 from hypir_cli.config.schema import load_yaml
 from hypir_cli.errors import InputError
 
-CURVES_FILE = "curves.png"
 _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("losses", ("loss/pixel", "loss/perceptual", "loss/adversarial", "loss/encoder")),
     ("discriminator", ("loss/discriminator", "logits/real", "logits/fake")),
@@ -50,7 +49,7 @@ class RunSummary:
 
 def is_run_dir(path: Path) -> bool:
     """Whether a folder is that of a training run."""
-    return (path / METRICS_FILE).is_file() and (path / "config.yaml").is_file()
+    return (path / METRICS_FILE).is_file() and (path / CONFIG_FILE).is_file()
 
 
 def read_summary(run_dir: Path) -> RunSummary:
@@ -64,14 +63,12 @@ def read_summary(run_dir: Path) -> RunSummary:
     scored = [line for line in lines if any(name.startswith("val/") for name in line)]
     trained = [line for line in lines if "norm/generator" in line or "norm/encoder" in line]
     phases = config.get("schedule", {})
-    folder = run_dir / "checkpoints"
-    names = [path.name for path in folder.glob("step-*")] if folder.is_dir() else []
     return RunSummary(
         run_dir=run_dir,
         backbone=str(config.get("model", {}).get("backbone", "")),
         step=max((line["step"] for line in lines), default=0),
         total_steps=sum(int(phase.get("steps", 0)) for phase in phases.values()),
-        checkpoints=tuple(sorted(int(name.removeprefix("step-")) for name in names)),
+        checkpoints=tuple(step_dirs(run_dir)),
         skipped=int(trained[-1].get("skipped", 0)) if trained else 0,
         first_scores=_scores(scored[0]) if scored else {},
         last_scores=_scores(scored[-1]) if scored else {},
@@ -180,7 +177,7 @@ def _scores(line: dict[str, Any]) -> dict[str, float]:
 def _read(run_dir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if not is_run_dir(run_dir):
         raise InputError(
-            f"{run_dir} is not the folder of a training run: it lacks {METRICS_FILE} or config.yaml.",
+            f"{run_dir} is not the folder of a training run: it lacks {METRICS_FILE} or {CONFIG_FILE}.",
             hint="give the output_dir of train-encoder or train-gan",
         )
-    return load_yaml(run_dir / "config.yaml"), read_metrics(run_dir / METRICS_FILE)
+    return load_yaml(run_dir / CONFIG_FILE), read_metrics(run_dir / METRICS_FILE)

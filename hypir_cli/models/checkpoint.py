@@ -25,6 +25,8 @@ from hypir_cli import __version__
 from hypir_cli.errors import CheckpointError
 
 FORMAT_VERSION = 1
+SUFFIX = ".safetensors"
+"""Ending of weights files, in whatever case."""
 HEADER_KEY = "hypir"
 """Header entry that holds the JSON of `CheckpointInfo`."""
 
@@ -46,6 +48,8 @@ class CheckpointInfo:
     """Hub id or path of the base weights it was trained on."""
     base_revision: str = ""
     """Revision of the base weights; empty when unknown."""
+    vae: str = ""
+    """VAE it was trained with, a hub id or path; empty for the base's own."""
     timestep: int | None = None
     """Timestep that goes into the denoiser."""
     coeff_timestep: int | None = None
@@ -113,7 +117,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], CheckpointInfo | None]:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no weights file at {path}.", hint="check the path")
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == SUFFIX:
         return _load_safetensors(path)
     return _load_pickle(path), None
 
@@ -142,7 +146,7 @@ def read_header(path: Path) -> dict[str, str]:
     Raises:
         CheckpointError: The file cannot be read.
     """
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != SUFFIX:
         return {}
     try:
         with safe_open(path, framework="pt") as file:

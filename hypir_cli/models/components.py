@@ -82,7 +82,7 @@ def load_tokenizer(kind: type[Any], root: Path, component: str = "tokenizer") ->
         raise _unreadable(root / component, error) from error
 
 
-def settle(components: Mapping[str, nn.Module], *, device: torch.device) -> None:
+def freeze_on_device(components: Mapping[str, nn.Module], *, device: torch.device) -> None:
     """Freeze loaded networks, move them to a device, and store the VAE's convolutions the way that is fastest."""
     for module in components.values():
         module.requires_grad_(False).eval()

@@ -25,6 +25,7 @@ from hypir_cli.config.family import BackbonePreset
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.layout import missing_parts
 from hypir_cli.models.reach import is_offline, limited_network
+from hypir_cli.models.run_weights import find_trained_weights
 
 _TEXT_FILES = ("*.json", "*.txt", "*.model")
 _WEIGHT_ROUNDS = (
@@ -35,6 +36,19 @@ _WEIGHT_ROUNDS = (
 """Patterns of weight files to take and to leave, tried in order until every component is whole."""
 
 
+_VAE_FILES = (
+    *(
+        f"{folder}{name}"
+        for folder in ("", "vae/")
+        for name in (
+            "config.json",
+            "diffusion_pytorch_model.safetensors",
+            "diffusion_pytorch_model.bin",
+        )
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
     """Where the files of a backbone are."""
@@ -43,6 +57,8 @@ class Fetched:
     """Folder in diffusers layout."""
     lora: Path | None
     """The public restoration LoRA, where there is one."""
+    vae: Path | None = None
+    """Another VAE, where one was asked for."""
 
 
 def find_base(
@@ -92,7 +108,7 @@ def find_lora(lora: str | None, *, name: str, preset: BackbonePreset) -> Path | 
     """Path of a LoRA file; downloaded when it has to be.
 
     Args:
-        lora: A file, or `owner/repository:file`; None for the preset's public LoRA.
+        lora: A file, a folder as for `find_trained_weights`, or `owner/repository:file`; None for the preset's public LoRA.
         name: Registry name, for messages.
         preset: The backbone's values.
 
@@ -106,18 +122,54 @@ def find_lora(lora: str | None, *, name: str, preset: BackbonePreset) -> Path | 
         if not preset.lora_repo:
             return None
         return _hub_file(preset.lora_repo, preset.lora_file, name=name)
-    if Path(lora).expanduser().is_file():
-        return Path(lora).expanduser()
+    if Path(lora).expanduser().exists():
+        return find_trained_weights(Path(lora).expanduser())
     repo, colon, file = lora.partition(":")
     if colon and file and _is_hub_id(repo):
         return _hub_file(repo, file, name=name)
     raise BackboneError(
-        f"there is no LoRA file {lora}.", hint="give a file, or owner/repository:file for the hub"
+        f"there is no LoRA file or folder {lora}.",
+        hint="give a file, the folder of a training run, or owner/repository:file for the hub",
     )
 
 
-def fetch(name: str, *, base: str | None = None, revision: str | None = None) -> Fetched:
+def find_vae(vae: str, *, name: str) -> Path:
+    """Folder with the `config.json` and the weights of a VAE; downloaded when it has to be.
+
+    Args:
+        vae: A folder or a hub id.
+        name: Registry name of the backbone, for messages.
+
+    Raises:
+        BackboneError: It is not there, gone, gated or out of reach.
+    """
+    if _looks_local(vae):
+        return _vae_folder(Path(vae).expanduser(), source=vae)
+    try:
+        return _vae_folder(Path(snapshot_download(vae, local_files_only=True)), source=vae)
+    except (LocalEntryNotFoundError, HFValidationError, BackboneError):
+        pass
+    try:
+        return _vae_folder(
+            Path(snapshot_download(vae, allow_patterns=list(_VAE_FILES))), source=vae
+        )
+    except GatedRepoError as error:
+        raise _gated(vae, name=name) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise BackboneError(
+            f"the hub has no {vae} (gone, renamed or private).",
+            hint="give --vae a folder that you have, or leave it out",
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise _unreachable(vae, name=f"{name} --vae {vae}", error=error) from error
+
+
+def fetch(
+    name: str, *, base: str | None = None, revision: str | None = None, vae: str = ""
+) -> Fetched:
     """Download all that a backbone needs, so that later runs work offline; interrupted downloads go on.
+
+    `vae` is the hub id of another VAE to download besides; empty for none.
 
     Raises:
         BackboneError: The ids are gone, gated or out of reach.
@@ -127,8 +179,11 @@ def fetch(name: str, *, base: str | None = None, revision: str | None = None) ->
         raise BackboneError(
             f"the backbone {name} ships inside the package, there is nothing to fetch."
         )
-    folder = find_base(base, name=name, preset=preset, revision=revision)
-    return Fetched(base=folder, lora=find_lora(None, name=name, preset=preset))
+    return Fetched(
+        base=find_base(base, name=name, preset=preset, revision=revision),
+        lora=find_lora(None, name=name, preset=preset),
+        vae=find_vae(vae, name=name) if vae else None,
+    )
 
 
 def cached_base(preset: BackbonePreset) -> Path | None:
@@ -145,6 +200,17 @@ def cached_lora(preset: BackbonePreset) -> Path | None:
         return Path(hf_hub_download(preset.lora_repo, preset.lora_file, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
+
+
+def _vae_folder(folder: Path, *, source: str) -> Path:
+    """The folder itself, or its subfolder `vae`."""
+    for place in (folder, folder / "vae"):
+        if (place / "config.json").is_file() and not missing_parts(place.parent, (place.name,)):
+            return place
+    raise BackboneError(
+        f"{source} holds no VAE in diffusers layout: config.json and weights are wanted.",
+        hint="give --vae small, a folder, or a hub id as owner/repository",
+    )
 
 
 def _looks_local(base: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from hypir_cli.config.families import find_family
+from hypir_cli.config.families import family_names, find_family
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.base import Backbone
@@ -22,12 +23,16 @@ from hypir_cli.models.placement import (
     compile_networks,
     place,
     place_text_encoders,
-    quantize,
+    quantize_weights,
 )
 from hypir_cli.models.prompt_cache import PromptCache
+from hypir_cli.models.run_weights import find_trained_weights
+from hypir_cli.models.vae import same_vae, vae_name
 from hypir_cli.models.weights import apply_lora, use_timesteps
 from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,17 +49,20 @@ class LoadedModel:
     """Name of the weights that decide about controls, for messages."""
     predictor: TexturePredictor | None = None
     """Predicts texture from the input; None where the checkpoint has no such part."""
+    vae_notes: tuple[str, ...] = ()
+    """Parts that were trained with another VAE than the one in use, one sentence each."""
     nearer: LoadedModel | None = None
     """The same backbone with a second LoRA, nearer to the input; it uses the first one's prompts."""
 
 
 def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
-    """A backbone with its LoRA and its fine-tuned encoder, on the CPU; `settle` puts it where it computes.
+    """A backbone with its LoRA and its fine-tuned encoder, on the CPU; `place_model` puts it where it computes.
 
     Raises:
         HypirError: Something cannot be found, read, or does not fit.
     """
     _require_possible(runtime)
+    config = completed(config)
     model = _load_one(config, runtime)
     if config.lora_fidelity is None:
         return model
@@ -62,6 +70,29 @@ def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
     nearer = _load_one(second, runtime)
     nearer.backbone.release_text_encoders()
     return replace(model, nearer=nearer)
+
+
+def completed(config: ModelConfig) -> ModelConfig:
+    """The settings with the backbone and base that the LoRA names, where they were left at their defaults.
+
+    Raises:
+        CheckpointError: The LoRA's file or folder is there but holds none.
+    """
+    place = Path(config.lora).expanduser() if config.lora else None
+    if place is None or config.backbone != ModelConfig().backbone or not place.exists():
+        return config
+    info = read_info(find_trained_weights(place))
+    if (
+        info is None
+        or info.backbone in ("", config.backbone)
+        or info.backbone not in family_names()
+    ):
+        return config
+    base = config.base
+    if base is None and info.base and Path(info.base).expanduser().is_dir():
+        base = info.base
+    logger.info("%s was trained for %s, which is used", place, info.backbone)
+    return replace(config, backbone=info.backbone, base=base)
 
 
 def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
@@ -79,6 +110,7 @@ def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
         revision=config.revision,
         device="cpu",
         dtype=pick_dtype(runtime.dtype, pick_device(runtime.device)),
+        vae=config.vae,
     )
     if merged is not None:
         use_timesteps(backbone, merged)
@@ -89,14 +121,25 @@ def _load_one(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
         else:
             state = read_lora(path)
             apply_lora(backbone, state, scale=config.lora_scale, merge=config.merge_lora)
+    infos = {} if path is None or state is None else {path.name: state.info}
     if config.encoder is not None:
-        load_encoder(backbone, config.encoder)
-    return _described(backbone, state, whole=whole, path=path)
+        infos[config.encoder.name] = load_encoder(backbone, config.encoder)
+    model = _described(backbone, state, whole=whole, path=path)
+    return replace(model, vae_notes=_vae_notes(infos, vae_name(config.vae, family=family)))
+
+
+def _vae_notes(infos: Mapping[str, CheckpointInfo], vae: str) -> tuple[str, ...]:
+    own = "the base's own VAE"
+    return tuple(
+        f"{name} was trained with {info.vae or own}; this run uses {vae or own}, which may cost quality."
+        for name, info in infos.items()
+        if not same_vae(info.vae, vae)
+    )
 
 
 def _is_whole(path: Path) -> bool:
     """Whether a file holds all weights instead of adapters."""
-    info = read_info(path) if path.suffix == ".safetensors" else None
+    info = read_info(path)
     return info is not None and info.kind == "backbone"
 
 
@@ -132,7 +175,7 @@ def encode_prompts_first(
     return cache
 
 
-def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
+def place_model(model: LoadedModel, runtime: RuntimeConfig) -> None:
     """Quantise, place and compile the networks as the settings say.
 
     Raises:
@@ -145,7 +188,7 @@ def settle(model: LoadedModel, runtime: RuntimeConfig) -> None:
     for part in (model, model.nearer):
         if part is None:
             continue
-        quantize(part.backbone.denoiser, runtime.quantize, device=device)
+        quantize_weights(part.backbone.denoiser, runtime.quantize, device=device)
         place(part.backbone, device=device, offload=runtime.offload)
         if runtime.compile:
             compile_networks(part.backbone)

@@ -24,6 +24,9 @@ than the denoiser of any backbone does."""
 USUAL_TILE = 512
 """Tile side in image pixels of a backbone whose record names none."""
 
+SMALL_VALUES_PER_PIXEL = 300
+"""The same for diffusers' `AutoencoderTiny` (200, measured), with room for the denoiser."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryRow:
@@ -83,14 +86,16 @@ def memory_row(name: str, *, dtype: str, quantize: str, tile: int | None = None)
     return _row(family, dtype, quantize, tile)
 
 
-def estimate_tile_bytes(side: int, *, bytes_per_value: int) -> int:
+def estimate_tile_bytes(side: int, *, bytes_per_value: int, small_vae: bool = False) -> int:
     """Peak bytes of activations while one tile is restored.
 
     Args:
         side: Tile side in image pixels.
         bytes_per_value: 4 for float32, 2 for half precision.
+        small_vae: Whether the VAE is an `AutoencoderTiny`.
     """
-    return side * side * DECODER_VALUES_PER_PIXEL * bytes_per_value
+    values = SMALL_VALUES_PER_PIXEL if small_vae else DECODER_VALUES_PER_PIXEL
+    return side * side * values * bytes_per_value
 
 
 def _row(family: Family, dtype: str, quantize: str, tile: int | None) -> MemoryRow:

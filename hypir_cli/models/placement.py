@@ -72,7 +72,9 @@ def place_text_encoders(backbone: Backbone, *, device: torch.device | str) -> No
     _move(encoders, torch.device(device))
 
 
-def quantize(denoiser: nn.Module, kind: Quantize, *, device: torch.device | str = "cpu") -> None:
+def quantize_weights(
+    denoiser: nn.Module, kind: Quantize, *, device: torch.device | str = "cpu"
+) -> None:
     """Store the linear weights of a denoiser's blocks in 8 or 4 bits, in place; adapters beside them stay float32.
 
     Each weight is converted on `device` and stays there, so the device never holds the unquantised network. Convolutions,

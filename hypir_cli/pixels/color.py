@@ -72,7 +72,7 @@ class ChannelMoments:
 
     def update(self, strip: Tensor) -> None:
         """Count in one strip, (1, C, h, w), 0..1; strips must not overlap."""
-        values = strip.detach().to(device="cpu", dtype=torch.float64).flatten(2).squeeze(0)
+        values = strip.detach().cpu().double().flatten(2).squeeze(0)
         count, mean = values.shape[1], values.mean(dim=1)
         squares = (values - mean[:, None]).square().sum(dim=1)
         total = self.count + count

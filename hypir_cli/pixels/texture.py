@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypir_cli.images.data import Pixels
+from hypir_cli.pixels.color import LUMA_WEIGHTS
 from hypir_cli.pixels.exact import outside_autocast
 from hypir_cli.pixels.strips import padded_rows, strips
 from hypir_cli.pixels.tiling import mirrored_border
 
-LUMA = (0.299, 0.587, 0.114)
 """BT.601 weights of red, green and blue."""
 _NUM_SCALES = 4
 _RIDGE = 1e-3
@@ -64,7 +64,7 @@ def smooth_richness(images: Tensor) -> Tensor:
 
 def laplacian_of(images: Tensor) -> Tensor:
     """Laplacian of the luma in 8-bit levels without rounding, (B, H - 2, W - 2), of RGB images (B, 3, H, W) around 0..1."""
-    weights = images.new_tensor(LUMA, dtype=torch.float32).reshape(1, 3, 1, 1)
+    weights = images.new_tensor(LUMA_WEIGHTS, dtype=torch.float32).reshape(1, 3, 1, 1)
     luma = 255.0 * (images.float() * weights).sum(1)
     return laplacian(luma)
 
@@ -150,13 +150,12 @@ def _detail_features(images: Tensor) -> Tensor:
 def _luma(images: Tensor) -> Tensor:
     """(B, 1, H, W) luma in whole 8-bit levels."""
     levels = (images.float().clamp(0.0, 1.0) * 255.0).round()
-    weights = torch.tensor(LUMA, device=images.device).reshape(1, 3, 1, 1)
+    weights = torch.tensor(LUMA_WEIGHTS, device=images.device).reshape(1, 3, 1, 1)
     return (levels * weights).sum(1, keepdim=True).round()
 
 
 @outside_autocast
 def _laplacian(luma: Tensor) -> Tensor:
     """Sum of the four neighbours minus four times the centre, edges mirrored; a side of one pixel is its own mirror."""
-    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=luma.device)
     rows, columns = (mirrored_border(length).to(luma.device) for length in luma.shape[-2:])
-    return F.conv2d(luma[..., rows, :][..., columns], kernel[None, None])
+    return laplacian(luma[..., rows, :][..., columns])

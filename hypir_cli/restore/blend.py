@@ -7,7 +7,7 @@ import numpy as np
 from hypir_cli.images import quantize, to_float
 from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.strips import strips
-from hypir_cli.restore.canvas import Source
+from hypir_cli.restore.canvas import InputWindows
 
 
 def mixed(first: Pixels, second: Pixels, share: float) -> Pixels:
@@ -26,7 +26,7 @@ def mixed(first: Pixels, second: Pixels, share: float) -> Pixels:
     return out
 
 
-def enlarged(source: Source, *, bits: int) -> Pixels:
+def enlarged(source: InputWindows, *, bits: int) -> Pixels:
     """The whole input at the output's size, (H, W, C) with the input's channels."""
     channels = int(source.pixels.shape[2])
     kind = np.uint8 if bits == 8 else np.uint16

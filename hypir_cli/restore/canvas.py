@@ -22,7 +22,7 @@ STRIP = 64
 """Rows that are colour-fixed and rounded at a time."""
 
 
-class Source:
+class InputWindows:
     """Windows of an image at the output's size.
 
     Args:
@@ -83,7 +83,7 @@ class StripSink:
     """
 
     def __init__(
-        self, source: Source, *, color_fix: ColorFix, channels: int, bit_depth: int
+        self, source: InputWindows, *, color_fix: ColorFix, channels: int, bit_depth: int
     ) -> None:
         self._source = source
         self._color_fix = color_fix
@@ -127,7 +127,7 @@ class MomentsSink:
         bit_depth: 8 or 16.
     """
 
-    def __init__(self, source: Source, *, channels: int, bit_depth: int) -> None:
+    def __init__(self, source: InputWindows, *, channels: int, bit_depth: int) -> None:
         self._source = source
         self._channels = channels
         self._bit_depth = bit_depth
@@ -155,7 +155,9 @@ class MomentsSink:
         return out
 
 
-def make_sink(source: Source, *, color_fix: ColorFix, channels: int, bit_depth: int) -> RowSink:
+def make_sink(
+    source: InputWindows, *, color_fix: ColorFix, channels: int, bit_depth: int
+) -> RowSink:
     """The sink for a colour fix."""
     if color_fix == "adain":
         return MomentsSink(source, channels=channels, bit_depth=bit_depth)
@@ -167,7 +169,7 @@ def _beyond(span: Span, length: int) -> Tensor:
     return reflect_indices(length, span[1])[span[0] :] - span[0]
 
 
-def _empty(source: Source, *, channels: int, bit_depth: int) -> Pixels:
+def _empty(source: InputWindows, *, channels: int, bit_depth: int) -> Pixels:
     kind = np.uint8 if bit_depth == 8 else np.uint16
     return np.empty((source.height, source.width, channels), dtype=kind)
 

@@ -15,11 +15,11 @@ from hypir_cli.images import ImageData, quantize
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.device import dtype_name, is_out_of_memory
-from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, settle
+from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, place_model
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.bleed import spread_under
 from hypir_cli.restore.blend import enlarged, mixed
-from hypir_cli.restore.canvas import Source
+from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.parity import ParityTiles, restore_parity
@@ -85,7 +85,7 @@ class Engine:
             used = [_used(model.backbone, prompt) for prompt in prompts]
             _warn_of_overflow(model.backbone, used)
             cache = encode_prompts_first(model, config.runtime, used)
-        settle(model, config.runtime)
+        place_model(model, config.runtime)
         return cls(model, config=config, prompts=cache)
 
     def warnings(self) -> list[str]:
@@ -98,7 +98,10 @@ class Engine:
                 f"{self.model.weights} was trained without generativity; the noise is mixed in, but "
                 "the model is not told."
             )
+        notes += self.model.vae_notes
         control = self.config.control
+        if control.posterior == "sample" and not self.model.backbone.has_posterior:
+            notes.append("--posterior sample changes nothing: a small VAE gives no spread.")
         if control.fidelity == 0 and self.model.nearer is not None:
             notes.append("--lora-fidelity changes nothing without --fidelity.")
         if control.generativity == 0 and control.generativity_where != "everywhere":
@@ -126,7 +129,7 @@ class Engine:
         control = self.config.control
         image = replace(image, pixels=spread_under(image.pixels, image.alpha))
         size = self.config.size.output_size(image.height, image.width)
-        source = Source(image.pixels, out_size=size)
+        source = InputWindows(image.pixels, out_size=size)
         outcome = Outcome(
             samples=[],
             seeds=[],
@@ -197,7 +200,7 @@ class Engine:
         self, backbone: Backbone, image: ImageData, size: tuple[int, int], request: Request
     ) -> Pixels:
         """The reference's whole-canvas tiling; needs memory for the whole image in float."""
-        whole = Source(image.pixels, out_size=(image.height, image.width))
+        whole = InputWindows(image.pixels, out_size=(image.height, image.width))
         try:
             restored = restore_parity(
                 backbone,

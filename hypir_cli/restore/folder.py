@@ -23,7 +23,7 @@ from hypir_cli.folder import (
 )
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
-from hypir_cli.images import ImageData, Reading, read_image
+from hypir_cli.images import ImageData, Reading, on_white, read_image
 from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.history import History
@@ -262,7 +262,8 @@ def _write_missing_pictures(records: Sequence[Record]) -> None:
                 continue
             try:
                 before, result = read_image(record.input), read_image(after)
-                write_compare(after, before=before.pixels, after=result.pixels)
+                shown = [on_white(image.pixels, image.alpha) for image in (before, result)]
+                write_compare(after, before=shown[0], after=shown[1])
             except HypirError as error:
                 logger.warning("no comparison of %s: %s", record.input, error.message)
 

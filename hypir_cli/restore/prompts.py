@@ -10,8 +10,7 @@ from PIL import Image
 from hypir_cli.config.restore import PromptConfig
 from hypir_cli.errors import InputError
 from hypir_cli.folder.sidecar import find_sidecar, read_sidecar
-from hypir_cli.images import ImageData
-from hypir_cli.images.data import to_8bit
+from hypir_cli.images import ImageData, picture_on_white
 
 Describe = Callable[[Image.Image, Path], str]
 """The prompt of a picture (8-bit RGB) and the file it was read from; raises `HypirError` where it has none."""
@@ -79,7 +78,6 @@ def wants_model(config: PromptConfig) -> bool:
 
 def _shown(image: ImageData) -> Image.Image:
     """A small 8-bit RGB copy."""
-    pixels = to_8bit(image.pixels)
-    picture = Image.fromarray(pixels[:, :, 0] if image.is_grey else pixels)
+    picture = picture_on_white(image)
     picture.thumbnail((CAPTION_SIDE, CAPTION_SIDE))
     return picture.convert("RGB")

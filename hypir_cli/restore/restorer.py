@@ -18,7 +18,7 @@ from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.device import is_out_of_memory, release_cached_memory
 from hypir_cli.pixels.tiling import LARGEST_SHARE, SMALLEST_SHARE, TilePlan, plan_tiles
-from hypir_cli.restore.canvas import STRIP, Source, make_sink
+from hypir_cli.restore.canvas import STRIP, InputWindows, make_sink
 from hypir_cli.restore.tile_pass import Request, TilePass
 from hypir_cli.restore.times import StageTimes
 
@@ -160,7 +160,7 @@ class Restorer:
         times: StageTimes,
         on_progress: Progress | None,
     ) -> Pixels:
-        source = Source(pixels, out_size=size)
+        source = InputWindows(pixels, out_size=size)
         sink = make_sink(
             source,
             color_fix=request.color_fix,

@@ -11,7 +11,7 @@ from hypir_cli.images import ImageData
 from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.detail import match_texture
 from hypir_cli.pixels.texture import TexturePredictor
-from hypir_cli.restore.canvas import Source
+from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.outcome import Outcome
 
 PROBE_SIDE = 384
@@ -61,7 +61,7 @@ def predict_texture(
     predictor: TexturePredictor, image: ImageData, *, size: tuple[int, int]
 ) -> float:
     """Texture richness of the clean image behind a degraded one, from evenly spread windows of it."""
-    source = Source(image.pixels, out_size=size)
+    source = InputWindows(image.pixels, out_size=size)
     rows, columns = (_spread(length) for length in size)
     values = [float(predictor(source.window(row, column))) for row in rows for column in columns]
     return sum(values) / len(values)

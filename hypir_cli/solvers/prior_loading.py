@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import resources
 
 import torch
 
+from hypir_cli.config.families import BUILT_IN
 from hypir_cli.config.restore import RuntimeConfig
 from hypir_cli.config.solve import Method, PriorConfig
 from hypir_cli.errors import ConfigError
@@ -21,6 +25,9 @@ from hypir_cli.solvers.priors.pixel import pixel_prior
 from hypir_cli.solvers.recipes import PriorKind
 
 logger = logging.getLogger(__name__)
+
+EMBEDDED_PRIOR = "tiny-prior"
+"""Folder of the prior that comes with the package, below its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +71,10 @@ def load_prior(config: PriorConfig, runtime: RuntimeConfig, *, method: Method) -
             device=device,
             dtype=dtype,
         )
-    backbone = load_backbone(
-        config.backbone, base=config.base, revision=config.revision, device="cpu", dtype=dtype
-    )
+    with _base(config) as base:
+        backbone = load_backbone(
+            config.backbone, base=base, revision=config.revision, device="cpu", dtype=dtype
+        )
     place_text_encoders(backbone, device=device)
     with torch.no_grad():
         prompts = PromptCache(backbone)
@@ -82,6 +90,16 @@ def load_prior(config: PriorConfig, runtime: RuntimeConfig, *, method: Method) -
         device=device,
         dtype=dtype,
     )
+
+
+@contextmanager
+def _base(config: PriorConfig) -> Iterator[str | None]:
+    """Where the weights are; the embedded backbone's own ones restore in one step and are no prior any more."""
+    if config.backbone != BUILT_IN[0] or config.base is not None:
+        yield config.base
+        return
+    with resources.as_file(resources.files("hypir_cli") / "weights" / EMBEDDED_PRIOR) as folder:
+        yield str(folder)
 
 
 def _dtype(runtime: RuntimeConfig, device: torch.device, *, needs_gradients: bool) -> torch.dtype:

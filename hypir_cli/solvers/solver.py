@@ -18,6 +18,7 @@ from hypir_cli.models.device import is_out_of_memory
 from hypir_cli.pixels.blending import Corner, blended_bands
 from hypir_cli.pixels.color import luma
 from hypir_cli.pixels.noise import image_key
+from hypir_cli.pixels.precision import in_float64
 from hypir_cli.pixels.tiling import TilePlan
 from hypir_cli.solvers.damage import Damage, Size
 from hypir_cli.solvers.operators import Grey, Inpainting, Operator, num_measured
@@ -271,7 +272,7 @@ class _Job:
 
     def _count(self, measurement: Measurement, found: Solution) -> None:
         numbers = num_measured(measurement.operator, measurement.y)
-        self._squares += float(found.residual.double().square().sum()) * numbers
+        self._squares += float(in_float64(found.residual).square().sum()) * numbers
         self._numbers += numbers
         self.calls += found.calls
         self.gradient_calls += found.gradient_calls

@@ -12,10 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from hypir_cli.config.families import find_family
+from hypir_cli.config.run_dir import ENCODER_FILE
 from hypir_cli.config.train import TrainEncoderConfig
 from hypir_cli.errors import CheckpointError
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.vae import vae_name
 from hypir_cli.pixels.metrics.fidelity import psnr
 from hypir_cli.train.ema import Ema, exchanged
 from hypir_cli.train.networks.losses import image_loss
@@ -23,7 +26,7 @@ from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
 from hypir_cli.train.state import load_fitting
 
-RESULT_FILE, LIVE_FILE = "encoder.safetensors", "encoder-live.safetensors"
+LIVE_FILE = "encoder-live.safetensors"
 
 
 class EncoderStage(Stage):
@@ -35,7 +38,7 @@ class EncoderStage(Stage):
         runtime: The processes.
     """
 
-    result_name = RESULT_FILE
+    result_name = ENCODER_FILE
 
     def __init__(self, backbone: Backbone, *, config: TrainEncoderConfig, runtime: Runtime) -> None:
         self.backbone = backbone
@@ -71,24 +74,26 @@ class EncoderStage(Stage):
 
     def files(self, *, step: int) -> list[WeightsFile]:
         """The averaged encoder, complete with what does not train, and the live one."""
+        model = self._config.model
         info = CheckpointInfo(
             kind="encoder",
             backbone=self.backbone.traits.name,
             base=self._config.model.base or "",
             base_revision=self._config.model.revision or "",
+            vae=vae_name(model.vae, family=find_family(model.backbone)),
             training_step=step,
         )
         with self.averaged():
             average = {key: value.clone() for key, value in self._encoder.state_dict().items()}
         return [
-            WeightsFile(name=RESULT_FILE, tensors=average, info=replace(info, ema=True)),
+            WeightsFile(name=ENCODER_FILE, tensors=average, info=replace(info, ema=True)),
             WeightsFile(name=LIVE_FILE, tensors=self._encoder.state_dict(), info=info),
         ]
 
     def load(self, folder: Path, *, ema_updates: int) -> None:
         """Continue from a checkpoint of this stage."""
         name = self.backbone.traits.name
-        average = load_fitting(folder / RESULT_FILE, backbone=name)
+        average = load_fitting(folder / ENCODER_FILE, backbone=name)
         live = load_fitting(folder / LIVE_FILE, backbone=name)
         try:
             self._encoder.load_state_dict(live)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hypir_cli.config.run_dir import EMA_FILE
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.checkpoint import CheckpointInfo, split_prefix
@@ -31,7 +32,7 @@ from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
 from hypir_cli.train.state import load_fitting
 
-EMA_FILE, HEADS_FILE = "ema.safetensors", "discriminator.safetensors"
+HEADS_FILE = "discriminator.safetensors"
 
 
 class GanStage(Stage):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from hypir_cli.config.run_dir import CONFIG_FILE, SAMPLE_DIR
 from hypir_cli.config.train import RunConfig, resolved_yaml
 from hypir_cli.errors import CheckpointError, HypirError, InputError
 from hypir_cli.train.balance import Balance
@@ -153,7 +154,7 @@ class _Loop:
             return None
         try:
             config.output_dir.mkdir(parents=True, exist_ok=True)
-            (config.output_dir / "config.yaml").write_text(resolved_yaml(config), encoding="utf-8")
+            (config.output_dir / CONFIG_FILE).write_text(resolved_yaml(config), encoding="utf-8")
             return Monitor(
                 config.output_dir, tensorboard=config.logging.tensorboard, step=state.step
             )
@@ -235,7 +236,7 @@ class _Loop:
             grid = self._validation.grid(self._stage)
             with self._runtime.together():
                 if self._monitor is not None:
-                    path = config.output_dir / "samples" / f"step-{step}.png"
+                    path = config.output_dir / SAMPLE_DIR / f"step-{step}.png"
                     self._monitor.grid(step, path, grid)
         if best or last or step % config.checkpoint.every == 0:
             self._save(state)

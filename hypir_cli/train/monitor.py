@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hypir_cli.config.run_dir import METRICS_FILE, read_metrics
+from hypir_cli.config.run_dir import LOG_DIR, METRICS_FILE, read_metrics
 from hypir_cli.errors import InputError
 
 _GAP = 4
@@ -31,7 +31,7 @@ class Monitor:
         self._path = run_dir / METRICS_FILE
         kept = [line for line in read_metrics(self._path) if line["step"] <= step]
         self._path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._writer = _tensorboard_writer(run_dir / "logs", step=step) if tensorboard else None
+        self._writer = _tensorboard_writer(run_dir / LOG_DIR, step=step) if tensorboard else None
 
     def log(self, step: int, scalars: Mapping[str, float]) -> None:
         """One line of numbers of update number `step`.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from hypir_cli.config.run_dir import checkpoint_dir
 from hypir_cli.errors import CheckpointError, ConfigError
 from hypir_cli.train.state import (
     FILES_FILE,
     STATE_FILE,
-    checkpoint_dir,
     checkpoint_steps,
     read_state,
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from hypir_cli.config.families import find_family
 from hypir_cli.config.train import RunConfig, TrainEncoderConfig, TrainGanConfig
 from hypir_cli.errors import CheckpointError
 from hypir_cli.models.backbones.base import Backbone
@@ -20,8 +21,9 @@ from hypir_cli.models.perceptual.distances import (
     build_vgg_loss,
 )
 from hypir_cli.models.perceptual.trunks import EFFICIENTNET, build_trunk
-from hypir_cli.models.placement import place, place_text_encoders, quantize
+from hypir_cli.models.placement import place, place_text_encoders, quantize_weights
 from hypir_cli.models.prompt_cache import PromptCache, usual_limit
+from hypir_cli.models.vae import vae_name
 from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
 from hypir_cli.train.data.prompts import distinct_prompts
@@ -89,7 +91,7 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
     place_text_encoders(backbone, device=runtime.device)
     prompts = _prompt_cache(backbone, config=config, runtime=runtime)
     info, trained = _adapt(backbone, config=config)
-    quantize(backbone.denoiser, config.lora.quantize_base, device=runtime.device)
+    quantize_weights(backbone.denoiser, config.lora.quantize_base, device=runtime.device)
     place(backbone, device=runtime.device)
     runtime.shard_frozen(backbone.denoiser)
     discriminator = perceptual = None
@@ -152,6 +154,7 @@ def _load(
         revision=model.revision,
         device=device,
         dtype=dtype,
+        vae=model.vae,
         only_vae=only_vae,
     )
     if model.encoder is not None:
@@ -170,6 +173,7 @@ def _adapt(backbone: Backbone, *, config: TrainGanConfig) -> tuple[CheckpointInf
         backbone=backbone.traits.name,
         base=config.model.base or "",
         base_revision=config.model.revision or "",
+        vae=vae_name(config.model.vae, family=find_family(config.model.backbone)),
         timestep=timestep,
         coeff_timestep=coeff_timestep,
         texture=controls.texture,

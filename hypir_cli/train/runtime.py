@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from hypir_cli.errors import DeviceError, HypirError
+from hypir_cli.models.device import DTYPES
 from hypir_cli.train.sharding import shard_frozen
 from hypir_cli.train.watch import Watch
 
 T = TypeVar("T")
 Precision = Literal["fp32", "bf16", "fp16"]
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _BUCKET = 32 * 2**20
 """Numbers per all-reduce call: large enough to be fast, small enough to cost little memory."""
 _STORE_TIMEOUT = timedelta(seconds=20)
@@ -53,13 +53,13 @@ class Runtime:
     @property
     def dtype(self) -> torch.dtype:
         """What frozen networks are loaded in."""
-        return _DTYPES[self.precision]
+        return DTYPES[self.precision]
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Arithmetic in the run's precision inside the block."""
         if self.precision == "fp32":
             return torch.autocast(self.device.type, enabled=False)
-        return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
+        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
 
     def shard_frozen(self, module: nn.Module) -> None:
         """Deal the frozen weights of a network out to the ranks, where that was asked for and there are several."""

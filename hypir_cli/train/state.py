@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from hypir_cli.config.run_dir import checkpoint_dir, step_dirs
 from hypir_cli.errors import CheckpointError
 from hypir_cli.models.checkpoint import grant_usual_mode, load_tensors, save_tensors
 from hypir_cli.train.runtime import Runtime
@@ -30,7 +30,6 @@ from hypir_cli.train.stage import Stage
 STATE_FILE = "state.json"
 FILES_FILE = "files.json"
 """What else lies in a checkpoint, each file with its size in bytes."""
-_STEP = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +62,9 @@ class RunState:
     """Processes of the run."""
 
 
-def checkpoint_dir(run_dir: Path, step: int) -> Path:
-    """Folder of a checkpoint."""
-    return run_dir / "checkpoints" / f"step-{step}"
-
-
 def checkpoint_steps(run_dir: Path) -> list[int]:
     """Updates of which there is a whole checkpoint, oldest first."""
-    folder = run_dir / "checkpoints"
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    found = [match for name in names if (match := _STEP.fullmatch(name))]
-    return sorted(int(match[1]) for match in found if (folder / match[0] / STATE_FILE).is_file())
+    return [step for step, folder in step_dirs(run_dir).items() if (folder / STATE_FILE).is_file()]
 
 
 def save_checkpoint(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hypir_cli.config.run_dir import LORA_FILE
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.lora import load_lora_state_dict, lora_state_dict, trainable_parameters
 from hypir_cli.models.whole import load_whole, whole_modules
@@ -44,7 +45,7 @@ class AdapterWeights(TrainedWeights):
         denoiser: Has them already.
     """
 
-    file_name = "lora.safetensors"
+    file_name = LORA_FILE
     reach_encoder = False
 
     def __init__(self, denoiser: nn.Module) -> None:

@@ -12,8 +12,7 @@ from hypir_cli.caption.describe import load_describer
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.errors import InputError
 from hypir_cli.folder.pages import ComparisonRow
-from hypir_cli.images import ImageData, read_image, write_image
-from hypir_cli.images.data import to_8bit
+from hypir_cli.images import ImageData, picture_on_white, read_image, write_image
 from hypir_cli.restore.folder import restore_folder
 from hypir_cli.ui.engines import EngineCache
 from hypir_cli.ui.shelf import Shelf
@@ -46,8 +45,7 @@ def thumbnail(path: Path) -> tuple[Image.Image, tuple[int, int]]:
         InputError: It cannot be read.
     """
     image = read_image(path)
-    pixels = to_8bit(image.pixels)
-    picture = Image.fromarray(pixels[:, :, 0] if image.is_grey else pixels)
+    picture = picture_on_white(image)
     picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     return picture.convert("RGB"), (image.height, image.width)
 

@@ -92,7 +92,8 @@ class EndpointCaptioner:
         if response.status_code >= 400:
             raise InputError(
                 f"{self._url} refused the image with status {response.status_code}: "
-                f"{self._without_key(response.text)}."
+                f"{self._without_key(response.text)}.",
+                hint=_parameter_hint(response.text, self._max_tokens),
             )
         return _answer(response)
 
@@ -209,6 +210,16 @@ def _answer(response: httpx.Response) -> str:
     if not isinstance(content, str) or not content.strip():
         raise InputError(f"the endpoint gave no text{_refusal(message)}.")
     return content
+
+
+def _parameter_hint(text: str, max_tokens: int) -> str:
+    """The way out where a model does not take a field that we send."""
+    if "max_tokens" not in text:
+        return "see captioner.endpoint.extra, which adds and drops fields of the request"
+    return (
+        '--set "captioner.endpoint.extra={max_tokens: null, max_completion_tokens: '
+        f'{max_tokens}}}" sends what such models take'
+    )
 
 
 def _refusal(message: dict[str, Any]) -> str:

@@ -62,12 +62,60 @@ def to_prompt(answer: str, *, keep_quality_words: bool = False) -> str:
     Returns:
         The prompt; empty when the answer held nothing else than such claims.
     """
-    text = re.sub(r"<think>.*?(?:</think>|$)", " ", answer, flags=re.DOTALL)
-    text = " ".join(text.split()).strip("\"'“”‘’` ")
-    text = _finished(text)
+    text = _without_lead_in(_without_markup(_without_thoughts(answer)))
+    text = " ".join(text.split())
+    text = _finished(_unquoted(text))
     if not keep_quality_words:
         text = without_quality_words(text)
     return _capitalised(_OPENING_THERE.sub("", _OPENING.sub("", text)))
+
+
+def _without_thoughts(answer: str) -> str:
+    """What stands after a model's thoughts, however it marks them; nothing where only thoughts came."""
+    if "<|channel|>" in answer:
+        answer = answer.rpartition("<|message|>")[2] if "final" in answer else ""
+    answer = re.sub(r"<\|[^|>]*\|>", " ", answer)
+    for tag in ("think", "thinking", "reasoning", "thought"):
+        answer = re.sub(rf"<{tag}>.*?(?:</{tag}>|$)", " ", answer, flags=re.DOTALL)
+        answer = answer.rpartition(f"</{tag}>")[2]
+    return answer
+
+
+def _without_markup(text: str) -> str:
+    """Plain text of Markdown: no fences, headings, list marks, emphasis or links."""
+    text = re.sub(r"^\s*```\w*\s*$", " ", text, flags=re.MULTILINE)
+    text = re.sub(r"^\s*(?:#{1,6}|>|[-*+•]|\d+[.)])\s+", "", text, flags=re.MULTILINE)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", r"\2", text)
+    return re.sub(r"(?<!\w)([*_`])(?=\S)([^*_`\n]+?)(?<=\S)\1(?!\w)", r"\2", text)
+
+
+_LEAD_IN = re.compile(
+    r"^\s*(?:(?:sure|certainly|of course|okay|ok|absolutely)[,!.:]?\s+)?"
+    r"(?:(?:here(?:'s| is| are)|this is|below is|the following is)\b[^.!?\n]{0,120}?"
+    r"|(?:the\s+)?(?:(?:short|brief|factual|image|photo|suggested|final)\s+)*"
+    r"(?:caption|description|prompt|answer|output|response|alt[ -]text))\s*:\s*",
+    re.IGNORECASE,
+)
+_POLITE = re.compile(r"^\s*(?:sure|certainly|of course|absolutely)[!,.]\s+", re.IGNORECASE)
+
+
+def _without_lead_in(text: str) -> str:
+    """The text without phrases that announce it."""
+    before = ""
+    while text != before:
+        before, text = text, _POLITE.sub("", _LEAD_IN.sub("", text))
+    return text
+
+
+def _unquoted(text: str) -> str:
+    """The text without quotation marks around all of it."""
+    for first, last in (('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("`", "`"), ("«", "»")):
+        inner = text[len(first) : -len(last)]
+        if len(text) > 1 and text[0] == first and text[-1] == last and first not in inner:
+            return inner.strip()
+    # A mark without its partner was cut off, or is meant.
+    return text.strip('"“”` ') if text.count('"') == 1 or text[:1] in "“”`" else text.strip()
 
 
 def without_quality_words(text: str) -> str:

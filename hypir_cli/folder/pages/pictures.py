@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-import numpy as np
 from PIL import Image
 
-from hypir_cli.images import ImageData, atomic_file, image_size, read_image
-from hypir_cli.images.data import to_8bit
+from hypir_cli.images import atomic_file, image_size, picture_on_white, read_image
 
 Placement = Literal["embed", "beside"]
 MAX_EMBEDDED_PIXELS = 40_000_000
@@ -43,7 +41,7 @@ class Pictures:
         Raises:
             InputError: The file cannot be read, or the copy not written.
         """
-        image = _pillow(read_image(path))
+        image = picture_on_white(read_image(path))
         if self.placement == "embed":
             return f"data:image/webp;base64,{base64.b64encode(_encoded(image, 'WEBP')).decode()}"
         self._number += 1
@@ -93,13 +91,6 @@ def chosen_placement(
         if pixels > MAX_EMBEDDED_PIXELS:
             return "beside"
     return "embed"
-
-
-def _pillow(image: ImageData) -> Image.Image:
-    pixels = to_8bit(image.pixels)
-    if image.is_grey:
-        return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0]))
-    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _encoded(image: Image.Image, kind: Literal["WEBP", "PNG"]) -> bytes:

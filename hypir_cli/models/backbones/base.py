@@ -131,17 +131,23 @@ class Backbone(ABC):
         revision: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        vae: str = "default",
     ) -> Backbone:
         """A backbone that encodes and decodes on a device; its text encoders are released, its denoiser stays away.
 
         The arguments are those of the class's own `load`.
         """
         load: Callable[..., Backbone] = cls.load  # type: ignore[attr-defined]
-        backbone = load(base, revision=revision, device="cpu", dtype=dtype)
+        backbone = load(base, revision=revision, device="cpu", dtype=dtype, vae=vae)
         backbone.release_text_encoders()
         backbone.components()["vae"].to(device)
         set_execution_device(backbone.denoiser, torch.device(device))
         return backbone
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether `encode` makes anything of `noise`."""
+        return True
 
     @abstractmethod
     def components(self) -> Mapping[str, nn.Module]:

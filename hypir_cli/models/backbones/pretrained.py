@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
+from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
 from hypir_cli.config.families import find_family
 from hypir_cli.errors import BackboneError
-from hypir_cli.models.backbones.base import Backbone, BackboneTraits
+from hypir_cli.models.backbones.base import Backbone, BackboneTraits, PromptEmbeds
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.schedule import read_scheduler_config
 from hypir_cli.models.components import (
     empty_component,
+    freeze_on_device,
     load_component,
     load_tokenizer,
-    settle,
 )
 from hypir_cli.models.device import release_cached_memory
 from hypir_cli.models.execution import module_device
@@ -27,6 +28,7 @@ from hypir_cli.models.hub import find_base
 from hypir_cli.models.layout import WEIGHTLESS, missing_parts
 from hypir_cli.models.memory import estimate_tile_bytes
 from hypir_cli.models.prediction import PredictionKind
+from hypir_cli.models.vae import DEFAULT, load_vae
 
 Model = TypeVar("Model", bound="PretrainedBackbone")
 
@@ -65,6 +67,7 @@ class PretrainedBackbone(Backbone):
         self.tokenizers = dict(tokenizers)
         prediction = self.prediction_of(scheduler_config, source=f"this {self.name}")
         self.traits = self._traits(prediction)
+        self.prepare(scheduler_config)
 
     @classmethod
     def load(
@@ -74,13 +77,18 @@ class PretrainedBackbone(Backbone):
         revision: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        vae: str = DEFAULT,
     ) -> Model:
         """The backbone from a diffusers-layout folder or a hub id; None takes the preset's ids.
+
+        `vae` is `default`, `small`, or a folder or hub id of one with the same latents.
 
         Raises:
             BackboneError: The weights cannot be found, downloaded or read.
         """
-        return cls._read(base, revision=revision, device=device, dtype=dtype, only_vae=False)
+        return cls._read(
+            base, revision=revision, device=device, dtype=dtype, vae=vae, only_vae=False
+        )
 
     @classmethod
     def load_vae(
@@ -90,9 +98,12 @@ class PretrainedBackbone(Backbone):
         revision: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        vae: str = DEFAULT,
     ) -> Model:
         """See `Backbone.load_vae`; here the denoiser has its shape and no numbers."""
-        return cls._read(base, revision=revision, device=device, dtype=dtype, only_vae=True)
+        return cls._read(
+            base, revision=revision, device=device, dtype=dtype, vae=vae, only_vae=True
+        )
 
     @classmethod
     def _read(
@@ -102,14 +113,19 @@ class PretrainedBackbone(Backbone):
         revision: str | None,
         device: torch.device | str,
         dtype: torch.dtype,
+        vae: str,
         only_vae: bool,
     ) -> Model:
         family = find_family(cls.name)
         root = find_base(base, name=cls.name, preset=family.preset, revision=revision)
         scheduler_config = read_scheduler_config(root / "scheduler")
         cls.prediction_of(scheduler_config, source=str(root))
-        parts = cls._present(root, only_vae=only_vae)
-        networks = {
+        parts = dict(cls._present(root, only_vae=only_vae))
+        networks = {}
+        if vae != DEFAULT:
+            del parts["vae"]
+            networks["vae"] = load_vae(vae, family=family, base=root, dtype=dtype)
+        networks |= {
             part: empty_component(kind, root, part)
             if only_vae and part != "vae"
             else cls.load_network(kind, root, part, dtype=dtype)
@@ -122,7 +138,7 @@ class PretrainedBackbone(Backbone):
             if part in WEIGHTLESS
         }
         backbone = cls(networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config)
-        settle(backbone.components(), device=torch.device(device))
+        freeze_on_device(backbone.components(), device=torch.device(device))
         return backbone
 
     @classmethod
@@ -153,6 +169,13 @@ class PretrainedBackbone(Backbone):
             BackboneError: A model of another kind.
         """
 
+    def prepare(self, scheduler_config: Mapping[str, Any]) -> None:
+        """Whatever a family makes of its loaded parts, once.
+
+        Raises:
+            BackboneError: They are of another member of the family.
+        """
+
     @abstractmethod
     def latent_multiple(self) -> int:
         """Sides of a latent must be multiples of this."""
@@ -169,11 +192,28 @@ class PretrainedBackbone(Backbone):
     def encode(self, images: Tensor, *, noise: Tensor | None = None) -> Tensor:
         """Scaled and shifted latents of images."""
         pixels = (images * 2.0 - 1.0).to(module_device(self.vae), self._vae_dtype())
-        posterior = self.vae.encode(pixels).latent_dist
+        encoded = self.vae.encode(pixels)
+        if not self.has_posterior:
+            return self.normalize(encoded.latents.float())
+        posterior = encoded.latent_dist
         latents = posterior.mean.float()
         if noise is not None:
             latents = latents + posterior.std.float() * noise.to(latents)
         return self.normalize(latents)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """See `Backbone.enable_gradient_checkpointing`; a small VAE keeps its few activations.
+
+        The checkpointing of diffusers' `AutoencoderTiny` leaves out the scaling of its input and output, which changes the result.
+        """
+        super().enable_gradient_checkpointing()
+        if isinstance(self.vae, AutoencoderTiny):
+            self.vae.disable_gradient_checkpointing()
+
+    @property
+    def has_posterior(self) -> bool:
+        """Whether the VAE gives a spread beside its latents; a small one gives none."""
+        return not isinstance(self.vae, AutoencoderTiny)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images of scaled and shifted latents."""
@@ -200,17 +240,44 @@ class PretrainedBackbone(Backbone):
 
     def activation_bytes(self, tile: int) -> int:
         """Peak bytes of activations of one tile: the VAE's, in whose dtype the largest ones are."""
-        return estimate_tile_bytes(tile, bytes_per_value=self._vae_dtype().itemsize)
+        small = isinstance(self.vae, AutoencoderTiny)
+        return estimate_tile_bytes(
+            tile, bytes_per_value=self._vae_dtype().itemsize, small_vae=small
+        )
 
     def to_denoiser(self, tensor: Tensor) -> Tensor:
         """A tensor where and in what the denoiser computes."""
         return tensor.to(self.device, self.dtype)
 
-    def add_controls(self, pooled: Tensor, controls: Controls | None) -> Tensor:
+    def add_control(self, pooled: Tensor, control: Tensor | None) -> Tensor:
         """The pooled prompt vector plus the control vector, (B, P), ready for the denoiser."""
-        vector = self.control_vector(controls, batch=len(pooled))
         pooled = pooled.to(self.device)
-        return (pooled if vector is None else pooled + vector).to(self.dtype)
+        return (pooled if control is None else pooled + control).to(self.dtype)
+
+    def denoise(
+        self,
+        latents: Tensor,
+        *,
+        prompt: PromptEmbeds,
+        timestep: Tensor,
+        controls: Controls | None = None,
+    ) -> Tensor:
+        """See `Backbone.denoise`."""
+        control = self.control_vector(controls, batch=len(latents))
+        return self.call_denoiser(latents, prompt, timestep, control).float()
+
+    @abstractmethod
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
+    ) -> Tensor:
+        """The denoiser's output, (B, C, h, w), for latents of that shape; moves and casts what it is given.
+
+        Args:
+            latents: Scaled latents.
+            prompt: Conditioning with B rows.
+            timestep: (B,) or scalar, in 0..999.
+            control: What enters the timestep path, (B, control_dim()) float32; None for nothing.
+        """
 
     def text_encoder(self, name: str) -> nn.Module:
         """A text encoder that is still in memory.

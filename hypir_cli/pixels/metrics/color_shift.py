@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hypir_cli.pixels.precision import in_float64
+
 _WHITE = (0.95047, 1.0, 1.08883)
 _RGB_TO_XYZ = (
     (0.4124564, 0.3575761, 0.1804375),
@@ -43,10 +45,10 @@ def lab(images: Tensor) -> Tensor:
 
     Source: IEC 61966-2-1 and CIE 15.
     """
-    coded = images.to(torch.float64)
+    coded = in_float64(images)
     linear = torch.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
-    matrix = torch.tensor(_RGB_TO_XYZ, dtype=torch.float64, device=images.device)
-    white = torch.tensor(_WHITE, dtype=torch.float64, device=images.device)
+    matrix = torch.tensor(_RGB_TO_XYZ, dtype=torch.float64, device=coded.device)
+    white = torch.tensor(_WHITE, dtype=torch.float64, device=coded.device)
     xyz = torch.einsum("ij,bjhw->bihw", matrix / white[:, None], linear)
     root = torch.where(xyz > 216 / 24389, xyz.clamp(min=0) ** (1 / 3), xyz * (841 / 108) + 4 / 29)
     x, y, z = root.unbind(1)
@@ -86,9 +88,7 @@ def ciede2000(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _cells(images: Tensor, cell: int) -> Tensor:
-    return functional.avg_pool2d(
-        images.to(torch.float64), cell, ceil_mode=True, count_include_pad=False
-    )
+    return functional.avg_pool2d(in_float64(images), cell, ceil_mode=True, count_include_pad=False)
 
 
 def _chroma_share(chroma: Tensor) -> Tensor:

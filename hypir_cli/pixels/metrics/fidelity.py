@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hypir_cli.pixels.exact import outside_autocast
+from hypir_cli.pixels.precision import in_float64
 
 ColorSpace = Literal["rgb", "y"]
 
@@ -32,10 +33,10 @@ def channels(images: Tensor, color_space: ColorSpace) -> Tensor:
 
     Source: ITU-R BT.601, section 3.5.
     """
-    wide = images.to(torch.float64)
+    wide = in_float64(images)
     if color_space == "rgb":
         return wide
-    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=images.device)
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64, device=wide.device)
     return (torch.einsum("bchw,c->bhw", wide, weights) + 16.0).unsqueeze(1) / 255.0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hypir_cli.pixels.texture import LUMA
+from hypir_cli.pixels.color import LUMA_WEIGHTS
 
 PERIODS = (2, 4, 8)
 """Pixels; what networks that work at 1/2, 1/4 and 1/8 of the side repeat."""
@@ -37,7 +37,7 @@ def grid_score(images: Tensor) -> Tensor:
         raise ValueError(
             f"the grid score needs sides of at least {WINDOW} pixels, got {width}x{height}"
         )
-    weights = images.new_tensor(LUMA, dtype=torch.float32).reshape(1, 3, 1, 1)
+    weights = images.new_tensor(LUMA_WEIGHTS, dtype=torch.float32).reshape(1, 3, 1, 1)
     luma = 255.0 * (images.float() * weights).sum(1)
     ratios = [_stand_out(_power(planes)) for planes in (luma, luma.mT)]
     return torch.stack(ratios).mean(0).exp()

@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hypir_cli.pixels.color import LUMA_WEIGHTS
+from hypir_cli.pixels.precision import in_float64
+
 BLOCK = 96
 """Side of the blocks the features are taken from, in pixels."""
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
@@ -44,8 +47,10 @@ def niqe(images: Tensor) -> Tensor:
 
 def _luma(images: Tensor) -> Tensor:
     """Luma in whole levels 0..255, (B, 1, H, W), float64."""
-    red, green, blue = images.to(torch.float64).unbind(1)
-    return (255 * (0.299 * red + 0.587 * green + 0.114 * blue)).round().unsqueeze(1)
+    red, green, blue = in_float64(images).unbind(1)
+    of_red, of_green, of_blue = LUMA_WEIGHTS
+    levels = 255 * (of_red * red + of_green * green + of_blue * blue)
+    return levels.round().unsqueeze(1)
 
 
 def _distance(features: Tensor) -> Tensor:

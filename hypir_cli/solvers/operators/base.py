@@ -17,6 +17,8 @@ DAGGER_ITERATIONS = 50
 """Steps of conjugate gradients for an inverse without closed form; stopping there also keeps noise from being blown up."""
 PROX_ITERATIONS = 100
 """Steps of conjugate gradients for a proximal step without closed form, at most."""
+PROX_TOLERANCE = 1e-3
+"""Where those steps end, relative to what they start from: far below the noise of any measurement."""
 
 
 class Operator(Protocol):
@@ -99,7 +101,7 @@ def conjugate_prox(operator: Adjointed, z: Tensor, y: Tensor, gamma: float) -> T
         return x + gamma * operator.A_adjoint(operator.A(x))
 
     rest = gamma * operator.A_adjoint(y - operator.A(z))
-    return z + solve(normal, rest, iterations=PROX_ITERATIONS)
+    return z + solve(normal, rest, iterations=PROX_ITERATIONS, tolerance=PROX_TOLERANCE)
 
 
 def num_measured(operator: Operator, y: Tensor) -> int:

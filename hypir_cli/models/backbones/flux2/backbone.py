@@ -17,7 +17,7 @@ from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.base import PromptEmbeds
-from hypir_cli.models.backbones.controls import ControlEmbedding, Controls
+from hypir_cli.models.backbones.controls import ControlEmbedding
 from hypir_cli.models.backbones.flow import FlowBackbone
 from hypir_cli.models.backbones.packing import (
     PATCH,
@@ -71,17 +71,9 @@ class Flux2Backbone(FlowBackbone):
         "tokenizer": Qwen2TokenizerFast,
     }
 
-    def __init__(
-        self,
-        *,
-        networks: Mapping[str, nn.Module],
-        tokenizers: Mapping[str, Any],
-        scheduler_config: Mapping[str, Any],
-    ) -> None:
-        _require_klein(networks["transformer"])
-        super().__init__(
-            networks=networks, tokenizers=tokenizers, scheduler_config=scheduler_config
-        )
+    def prepare(self, scheduler_config: Mapping[str, Any]) -> None:
+        """Refuse a network with a guidance embedding."""
+        _require_klein(self.denoiser)
 
     def latent_multiple(self) -> int:
         """Side of a patch."""
@@ -129,13 +121,8 @@ class Flux2Backbone(FlowBackbone):
         ids = tokenizer(prompt, verbose=False).input_ids
         return str(tokenizer.decode(ids[max(0, TEXT_LENGTH - wrapping) :])).strip()
 
-    def denoise(
-        self,
-        latents: Tensor,
-        *,
-        prompt: PromptEmbeds,
-        timestep: Tensor,
-        controls: Controls | None = None,
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
     ) -> Tensor:
         """One call of the transformer on packed latents, with the timestep as a share of 1000."""
         patches = patchify(self.to_denoiser(latents))
@@ -144,13 +131,13 @@ class Flux2Backbone(FlowBackbone):
         output: Tensor = self.denoiser(
             hidden_states=to_tokens(patches),
             timestep=timestep.to(patches).expand(batch) / self.traits.num_train_timesteps,
-            guidance=self._control_vector(controls, like=patches),
+            guidance=None if control is None else control.to(patches),
             encoder_hidden_states=sequence,
             txt_ids=_text_ids(sequence.shape[1]).to(patches.device),
             img_ids=grid_ids(height=height, width=width, axes=NUM_AXES).to(patches.device),
             return_dict=False,
         )[0]
-        return unpatchify(from_tokens(output, height=height, width=width)).float()
+        return unpatchify(from_tokens(output, height=height, width=width))
 
     def control_dim(self) -> int:
         """Width of the timestep embedding."""
@@ -163,10 +150,6 @@ class Flux2Backbone(FlowBackbone):
         if not isinstance(network.time_guidance_embed, ControlledTimeEmbedding):
             network.time_guidance_embed = ControlledTimeEmbedding(network.time_guidance_embed)
         return super().enable_controls()
-
-    def _control_vector(self, controls: Controls | None, *, like: Tensor) -> Tensor | None:
-        vector = self.control_vector(controls, batch=len(like))
-        return None if vector is None else vector.to(like)
 
     def _chat(self, prompt: str) -> str:
         message = [{"role": "user", "content": prompt}]

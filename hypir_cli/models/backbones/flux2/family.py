@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
+from hypir_cli.models.backbones.parts import JOINT_ATTENTION
 
 FAMILY = Family(
     name="flux2",
@@ -12,26 +13,12 @@ FAMILY = Family(
     preset=BackbonePreset(
         base="black-forest-labs/FLUX.2-klein-base-4B",
         components=("vae", "transformer", "text_encoder", "tokenizer", "scheduler"),
-        # The timestep is 1000 times the noise share of the latent (sigma): 0.2, where the model is close to a denoiser of the
-        # encoded input. No scheduler shift is applied on top.
-        timestep=200,
-        coeff_timestep=200,
+        small_vae="black-forest-labs/FLUX.2-small-decoder",
         native_tile=1024,
         lora_targets=(
-            "to_q",
-            "to_k",
-            "to_v",
-            "to_out.0",
-            "add_q_proj",
-            "add_k_proj",
-            "add_v_proj",
-            "to_add_out",
-            "ff.linear_in",
-            "ff.linear_out",
-            "ff_context.linear_in",
-            "ff_context.linear_out",
-            "to_qkv_mlp_proj",
-            "to_out",
+            *JOINT_ATTENTION,
+            *("ff.linear_in", "ff.linear_out", "ff_context.linear_in", "ff_context.linear_out"),
+            *("to_qkv_mlp_proj", "to_out"),
         ),
         licence=(
             "FLUX.2 [klein] 4B is published under Apache-2.0, the 9B models under a "
@@ -44,6 +31,7 @@ FAMILY = Family(
         quantizable=3_680_501_760,
         vae=84_046_115,
         text_encoders=4_022_468_096,
+        small_vae=62_373_091,
     ),
     denoiser="transformer",
     kohya="hypir_cli.models.lora.kohya:flux_names",

@@ -10,7 +10,6 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from hypir_cli.models.backbones.base import PromptEmbeds
-from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.text import dropped_text, token_ids
 from hypir_cli.models.backbones.unet import UNetBackbone, call_unet
 from hypir_cli.models.execution import module_device
@@ -39,16 +38,10 @@ class SD2Backbone(UNetBackbone):
         tokenizer = self.tokenizers["tokenizer"]
         return dropped_text(tokenizer, prompt, max_length=tokenizer.model_max_length)
 
-    def denoise(
-        self,
-        latents: Tensor,
-        *,
-        prompt: PromptEmbeds,
-        timestep: Tensor,
-        controls: Controls | None = None,
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
     ) -> Tensor:
-        """See `Backbone.denoise`."""
-        control = self.control_vector(controls, batch=latents.shape[0])
+        """See `PretrainedBackbone.call_denoiser`."""
         return call_unet(
             self.denoiser, latents, timestep=timestep, text=prompt.sequence, control=control
         )

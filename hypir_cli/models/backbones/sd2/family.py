@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
+from hypir_cli.models.backbones.parts import UNET_LAYERS
 
 FAMILY = Family(
     name="sd2",
@@ -16,23 +17,8 @@ FAMILY = Family(
         components=("vae", "unet", "text_encoder", "tokenizer", "scheduler"),
         lora_repo="lxq007/HYPIR",
         lora_file="HYPIR_sd2.pth",
-        timestep=200,
-        coeff_timestep=200,
-        lora_targets=(
-            "to_k",
-            "to_q",
-            "to_v",
-            "to_out.0",
-            "conv",
-            "conv1",
-            "conv2",
-            "conv_shortcut",
-            "conv_out",
-            "proj_in",
-            "proj_out",
-            "ff.net.2",
-            "ff.net.0.proj",
-        ),
+        lora_targets=UNET_LAYERS,
+        small_vae="madebyollin/taesd",
         licence=(
             "Stable Diffusion 2.1-base is under CreativeML Open RAIL++-M. The public LoRA's model "
             "card says Apache-2.0, while the repository of its authors' code is for "
@@ -45,6 +31,7 @@ FAMILY = Family(
         quantizable=299_171_840,
         vae=83_653_863,
         text_encoders=340_387_840,
+        small_vae=2_445_063,
     ),
     denoiser="unet",
     kohya="hypir_cli.models.lora.kohya:underscored_names",

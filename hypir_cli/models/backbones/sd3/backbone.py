@@ -16,7 +16,6 @@ from torch.nn.functional import pad
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
 
 from hypir_cli.models.backbones.base import PromptEmbeds
-from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.flow import FlowBackbone
 from hypir_cli.models.backbones.text import clip_embeddings, dropped_text, t5_embeddings, token_ids
 
@@ -65,13 +64,8 @@ class Sd3Backbone(FlowBackbone):
             return dropped_text(self.tokenizers["tokenizer_3"], prompt, max_length=T5_LENGTH)
         return dropped_text(self.tokenizers["tokenizer"], prompt, max_length=self._clip_length())
 
-    def denoise(
-        self,
-        latents: Tensor,
-        *,
-        prompt: PromptEmbeds,
-        timestep: Tensor,
-        controls: Controls | None = None,
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
     ) -> Tensor:
         """One call of the transformer, whose timestep counts from 0 to 1000 like ours."""
         assert prompt.pooled is not None
@@ -80,10 +74,10 @@ class Sd3Backbone(FlowBackbone):
             hidden_states=sample,
             timestep=timestep.to(sample.device).expand(len(sample)),
             encoder_hidden_states=self.to_denoiser(prompt.sequence),
-            pooled_projections=self.add_controls(prompt.pooled, controls),
+            pooled_projections=self.add_control(prompt.pooled, control),
             return_dict=False,
         )[0]
-        return output.float()
+        return output
 
     def control_dim(self) -> int:
         """Length of the pooled prompt vector."""

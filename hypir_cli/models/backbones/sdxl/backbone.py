@@ -20,7 +20,6 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from hypir_cli.models.backbones.base import PromptEmbeds
-from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.text import clip_embeddings, dropped_text, token_ids
 from hypir_cli.models.backbones.unet import UNetBackbone, call_unet
 
@@ -72,13 +71,8 @@ class SdxlBackbone(UNetBackbone):
         tokenizer = self.tokenizers["tokenizer"]
         return dropped_text(tokenizer, prompt, max_length=tokenizer.model_max_length)
 
-    def denoise(
-        self,
-        latents: Tensor,
-        *,
-        prompt: PromptEmbeds,
-        timestep: Tensor,
-        controls: Controls | None = None,
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
     ) -> Tensor:
         """One call of the U-Net with micro-conditioning at the tile's own size."""
         assert prompt.pooled is not None
@@ -88,7 +82,7 @@ class SdxlBackbone(UNetBackbone):
             latents,
             timestep=timestep,
             text=prompt.sequence,
-            control=self.control_vector(controls, batch=batch),
+            control=control,
             added={
                 "text_embeds": self.to_denoiser(prompt.pooled),
                 "time_ids": self.to_denoiser(self._time_ids(height, width).expand(batch, -1)),

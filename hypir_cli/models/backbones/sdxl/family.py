@@ -5,39 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
+from hypir_cli.models.backbones.parts import TWO_TEXT_ENCODERS, UNET_LAYERS
 
 FAMILY = Family(
     name="sdxl",
     backbone="hypir_cli.models.backbones.sdxl.backbone:SdxlBackbone",
     preset=BackbonePreset(
         base="stabilityai/stable-diffusion-xl-base-1.0",
-        components=(
-            "vae",
-            "unet",
-            "text_encoder",
-            "text_encoder_2",
-            "tokenizer",
-            "tokenizer_2",
-            "scheduler",
-        ),
-        timestep=200,
-        coeff_timestep=200,
+        components=("vae", "unet", *TWO_TEXT_ENCODERS, "scheduler"),
+        small_vae="madebyollin/taesdxl",
         native_tile=1024,
-        lora_targets=(
-            "to_k",
-            "to_q",
-            "to_v",
-            "to_out.0",
-            "conv",
-            "conv1",
-            "conv2",
-            "conv_shortcut",
-            "conv_out",
-            "proj_in",
-            "proj_out",
-            "ff.net.2",
-            "ff.net.0.proj",
-        ),
+        lora_targets=UNET_LAYERS,
         licence=(
             "Stable Diffusion XL 1.0 is under CreativeML Open RAIL++-M, which allows commercial "
             "use within its use restrictions."
@@ -49,6 +27,7 @@ FAMILY = Family(
         quantizable=2_225_356_800,
         vae=83_653_863,
         text_encoders=817_720_320,
+        small_vae=2_445_063,
     ),
     denoiser="unet",
     kohya="hypir_cli.models.lora.kohya:sdxl_names",

@@ -87,6 +87,7 @@ class TinyBackbone(Backbone):
         revision: str | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        vae: str = "default",
     ) -> TinyBackbone:
         """The backbone in a folder.
 
@@ -95,9 +96,10 @@ class TinyBackbone(Backbone):
             revision: Must be None: there is no hub repository.
             device: Where to compute.
             dtype: What to compute in; the autoencoder's and the denoiser's.
+            vae: Must be `default`: its latents are its own.
 
         Raises:
-            ConfigError: A revision is given.
+            ConfigError: A revision or another VAE is given.
             BackboneError: A file is missing.
             CheckpointError: A file is damaged or does not fit its configuration.
         """
@@ -106,18 +108,22 @@ class TinyBackbone(Backbone):
                 f"the backbone tiny is not on the hub, so it has no revision {revision!r}.",
                 hint="drop --revision",
             )
+        if vae != "default":
+            raise ConfigError(
+                f"the backbone tiny has its own VAE, so it cannot use {vae!r}.", hint="drop --vae"
+            )
         if base is None:
             with resources.as_file(resources.files("hypir_cli") / "weights" / "tiny") as folder:
                 return cls.load(folder, device=device, dtype=dtype)
         path = Path(base)
-        vae = TinyVAE(_config(TinyVAEConfig, path / "vae"))
+        autoencoder = TinyVAE(_config(TinyVAEConfig, path / "vae"))
         unet = TinyUNet(_config(TinyUNetConfig, path / "unet"))
         text_encoder = TinyTextEncoder(_config(TinyTextConfig, path / "text_encoder"))
-        _fill(vae, path / VAE_FILE)
+        _fill(autoencoder, path / VAE_FILE)
         _fill(unet, path / UNET_FILE)
         _fill(text_encoder, path / TEXT_FILE)
         backbone = cls(
-            vae=_placed(vae, device, dtype),
+            vae=_placed(autoencoder, device, dtype),
             unet=_placed(unet, device, dtype),
             text_encoder=_placed(text_encoder, device, torch.float32),
             tokenizer=load_tokenizer(path / TOKENIZER_FILE),

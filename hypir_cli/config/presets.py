@@ -1,0 +1,42 @@
+"""Named settings that ship inside the package, one YAML file each below `presets/`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from hypir_cli.config.schema import load_yaml
+from hypir_cli.errors import ConfigError
+
+PRESET_DIR = Path(__file__).parent.parent / "presets"
+Kind = Literal["degradation", "protocol", "restore"]
+_CALLED: dict[Kind, str] = {
+    "degradation": "degradation preset",
+    "protocol": "protocol",
+    "restore": "preset",
+}
+
+
+def shipped_preset(
+    kind: Kind, name: str, *, known: Sequence[str], other: str = ""
+) -> dict[str, Any]:
+    """The nested mapping of a named set of settings.
+
+    Args:
+        kind: What it sets.
+        name: Its name.
+        known: All names of that kind.
+        other: What else could have been given, for the message.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name in known:
+        return load_yaml(PRESET_DIR / kind / f"{name}.yaml")
+    near = difflib.get_close_matches(name, known, n=1)
+    raise ConfigError(
+        f"there is no {_CALLED[kind]} {name!r}.",
+        hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}{other}",
+    )
