@@ -441,3 +441,22 @@ def test_plan_prints_what_it_found_and_a_dry_run_counts_it(tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
     result = _run("restore", f"file://{tmp_path}/in", tmp_path / "out", "--dry-run")
     assert "scan 0.png ->" in result.output
+
+
+def test_an_image_costs_a_store_two_reads_and_one_write(
+    store: ObjectStore, prefix: str, tmp_path: Path
+) -> None:
+    source = store.put_folder(_pictures(tmp_path / "in", 20), f"{prefix}/in")
+    manifest = _planned(
+        source, f"{ROOT}/{prefix}/out", f"{ROOT}/{prefix}/list.parquet", shards_of=10
+    )
+    store.requests.clear()
+    restore_urls([manifest.place], None, worker=Copier())
+    reads = store.count("GET", prefix, hidden=True)
+    assert sum(reads[f"in/scan {index}.png"] for index in range(20)) == 20
+    assert sum(reads[f"out/scan {index}.png"] for index in range(20)) == 20
+    looks = reads + store.count("HEAD", prefix, hidden=True)
+    assert sum(number for name, number in looks.items() if ".hypir" in name) == 4
+    writes = store.count("PUT", prefix, hidden=True)
+    assert sum(writes.values()) == 20 + 4
+    assert not store.count("HEAD", f"{prefix}/in") + store.count("HEAD", f"{prefix}/out")
