@@ -9,19 +9,16 @@ import torch
 
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import ConfigError, DeviceError
-from hypir_cli.models.backbones.base import Backbone
-from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.execution import module_device
 from hypir_cli.models.load import load_model
 from hypir_cli.models.placement import (
     compile_networks,
     place,
     quantize_weights,
-    stream_layers,
-    take_turns,
 )
 from tests.builders import BUILDERS, load_built
 from tests.fake_gpu import GPU, fake_gpu
+from tests.restoring import offloaded, restored, some_images
 
 CPU = torch.device("cpu")
 
@@ -29,36 +26,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     return {name: save(tmp_path_factory.mktemp(name)) for name, save in BUILDERS.items()}
-
-
-def restored(backbone: Backbone, images: torch.Tensor) -> torch.Tensor:
-    """Prompts, encoder, denoiser, decoder: all that restoring calls."""
-    timestep = torch.tensor(200)
-    with torch.inference_mode():
-        # As a cache keeps it.
-        prompt = backbone.encode_prompts(["a house"]).to("cpu").to(backbone.device)
-        latents = backbone.encode(images.to(backbone.device))
-        output = backbone.denoise(
-            latents,
-            prompt=prompt,
-            timestep=timestep,
-            controls=Controls(texture=torch.tensor([300.0])),
-        )
-        return backbone.decode(backbone.predict_clean(latents, output, timestep=timestep))
-
-
-def some_images() -> torch.Tensor:
-    return torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(2))
-
-
-def offloaded(backbone: Backbone, how: str) -> None:
-    """What `place` does where the device is not the CPU, on the CPU."""
-    travelling = [module for name, module in backbone.components().items() if name != "vae"]
-    if how == "model":
-        take_turns(travelling, device=CPU)
-    elif how == "sequential":
-        for module in travelling:
-            stream_layers(module, device=CPU)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])

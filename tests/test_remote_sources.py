@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from hypir_cli.cli.app import app
 from hypir_cli.config.data import DataConfig
 from hypir_cli.errors import InputError
 from hypir_cli.folder import urls
@@ -99,3 +101,48 @@ def test_training_reads_crops_from_a_store(store: ObjectStore) -> None:
         for image in batch.images
     ]
     assert seen == [10, 20, 30, 40]
+
+
+def test_captions_go_beside_images_in_a_store_and_tables_name_them_by_url(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    for name, level in (("a", 10), ("deep/b", 20)):
+        store.put(f"scans/{name}.png", _png(level))
+    store.put("scans/a.txt", b"there before")
+    source, fixed = f"{ROOT}/scans", ("--captioner", "fixed", "--text", "a mill")
+    result = CliRunner().invoke(app, ["caption", source, *fixed])
+    assert result.exit_code == 0, result.output
+    assert "1 captioned, 1 had a prompt, 0 failed" in result.output
+    content = store.content("scans")
+    assert (content["a.txt"], content["deep/b.txt"]) == (b"there before", b"a mill\n")
+    table = tmp_path / "table.jsonl"
+    for expected in ("2 captioned, 0 had", "0 captioned, 2 had"):
+        to = ("--to", "jsonl", "--out", str(table))
+        result = CliRunner().invoke(app, ["caption", source, *fixed, *to])
+        assert expected in result.output
+    names = [json.loads(line)["image_path"] for line in table.read_text().splitlines()]
+    assert names == [f"{source}/a.png", f"{source}/deep/b.png"]
+    store.put("scans/broken.png", b"no picture")
+    result = CliRunner().invoke(app, ["caption", source, *fixed, "--pre-restore"])
+    assert result.exit_code == 1
+    assert f"Failed: {source}/broken.png" in result.output
+    assert "hypir-copies" not in result.output
+
+
+def test_restored_images_in_a_store_are_scored_like_those_on_the_disk(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        for place, level in (("gt", 100), ("out", 90)):
+            picture = tmp_path / place / f"{name}.png"
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_bytes(_png(level))
+    gt, out = (store.put_folder(tmp_path / place, place) for place in ("gt", "out"))
+    answers = []
+    for restored, clean in ((out, gt), (tmp_path / "out", tmp_path / "gt")):
+        report = tmp_path / "report.csv"
+        arguments = ["eval", restored, "--gt", clean, "--metrics", "psnr", "--report", report]
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+        answers.append(report.read_text())
+    assert answers[0] == answers[1]

@@ -197,8 +197,8 @@ def save_small_vae(folder: Path, *, name: str) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         vae: Any = AutoencoderTiny(
-            encoder_block_out_channels=(8, 8),
-            decoder_block_out_channels=(8, 8),
+            encoder_block_out_channels=(16, 16),
+            decoder_block_out_channels=(16, 16),
             num_encoder_blocks=(1, 1),
             num_decoder_blocks=(1, 1),
             latent_channels=LATENT_CHANNELS,

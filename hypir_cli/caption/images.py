@@ -30,11 +30,11 @@ OnProgress = Callable[[int, int], None]
 class PromptStore(Protocol):
     """Where prompts go."""
 
-    def __contains__(self, image_path: Path) -> bool:
-        """Whether an image has a prompt."""
+    def __contains__(self, image_path: Path | str) -> bool:
+        """Whether an image has a prompt; a text is a URL."""
         ...
 
-    def add(self, prompts: Sequence[tuple[Path, str]]) -> None:
+    def add(self, prompts: Sequence[tuple[Path | str, str]]) -> None:
         """Keep prompts; they are on disk when this returns."""
         ...
 
@@ -56,15 +56,15 @@ class SidecarStore:
         stems = Counter(place.with_suffix("") for place in self._places.values())
         self._shared = {stem for stem, count in stems.items() if count > 1}
 
-    def __contains__(self, image_path: Path) -> bool:
+    def __contains__(self, image_path: Path | str) -> bool:
         return self.path_of(image_path).is_file()
 
-    def path_of(self, image_path: Path) -> Path:
+    def path_of(self, image_path: Path | str) -> Path:
         """The text file of an image."""
-        place = self._places[image_path]
+        place = self._places[Path(image_path)]
         return sidecar_path(place, whole_name=place.with_suffix("") in self._shared)
 
-    def add(self, prompts: Sequence[tuple[Path, str]]) -> None:
+    def add(self, prompts: Sequence[tuple[Path | str, str]]) -> None:
         """Write each file atomically."""
         for image_path, prompt in prompts:
             with atomic_file(self.path_of(image_path)) as file:
@@ -82,7 +82,7 @@ class CaptionSummary:
     """Images that got a prompt."""
     skipped: int = 0
     """Images that had one."""
-    failures: list[tuple[Path, HypirError]] = field(default_factory=list)
+    failures: list[tuple[Path | str, HypirError]] = field(default_factory=list)
     """Images without one, and why."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Pictures passed over because their format is not read: count by suffix."""
@@ -132,10 +132,11 @@ def caption_images(
         HypirError: The captioner as a whole failed; what was finished stays.
     """
     waiting = _without_existing(images, store, existing=existing)
-    written, failures = 0, []
+    written = 0
+    failures: list[tuple[Path | str, HypirError]] = []
     try:
         for start in range(0, len(waiting), batch):
-            finished: list[tuple[Path, str]] = []
+            finished: list[tuple[Path | str, str]] = []
             outcomes = _caption_batch(waiting[start : start + batch], captioner, prepare)
             for path, outcome in outcomes:
                 if isinstance(outcome, str):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hypir_cli.caption.by_url import by_url
 from hypir_cli.caption.images import (
     CaptionSummary,
     OnProgress,
@@ -16,6 +17,7 @@ from hypir_cli.caption.images import (
 from hypir_cli.caption.models.registry import build_captioner
 from hypir_cli.config.caption import CaptionConfig
 from hypir_cli.config.restore import RestoreConfig
+from hypir_cli.folder.copies import LocalCopies, local_copies
 from hypir_cli.folder.scan import find_images
 
 
@@ -30,7 +32,7 @@ def caption_folder(
     """Caption files, folders and patterns.
 
     Args:
-        inputs: What to caption.
+        inputs: What to caption; what is named by URL is on the local disk for as long as this takes.
         config: All settings.
         api_key: Key of the endpoint; None takes it from the environment.
         load_restorer: Makes what each image goes through first, with `pre_restore`.
@@ -45,9 +47,29 @@ def caption_folder(
     """
     if config.pre_restore and load_restorer is None:
         raise ValueError("pre_restore needs load_restorer")
+    with local_copies() as copies:
+        return _caption(
+            [copies.path(str(text)) for text in inputs],
+            copies,
+            config=config,
+            api_key=api_key,
+            load_restorer=load_restorer,
+            on_progress=on_progress,
+        )
+
+
+def _caption(
+    inputs: Sequence[str],
+    copies: LocalCopies,
+    *,
+    config: CaptionConfig,
+    api_key: str | None,
+    load_restorer: Callable[[RestoreConfig], Prepare] | None,
+    on_progress: OnProgress | None,
+) -> CaptionSummary:
     found = find_images(inputs)
     images = found.images
-    store = open_store(config.to, images=images, out=config.out)
+    store = by_url(open_store(config.to, images=images, out=config.out), copies, out=config.out)
     captioner = build_captioner(config.captioner, api_key=api_key)
     summary = caption_images(
         [item.path for item in images],
@@ -59,4 +81,7 @@ def caption_folder(
         on_progress=on_progress,
     )
     failures = [*summary.failures, *((item.path, item.error()) for item in found.unreadable)]
-    return replace(summary, failures=failures, left_out=found.left_out)
+    named = [(copies.url_of(Path(path)) or path, error) for path, error in failures]
+    for _, error in named:
+        error.message = copies.in_words(error.message)
+    return replace(summary, failures=named, left_out=found.left_out)

@@ -57,7 +57,7 @@ def print_launch(launch: Launch, *, quiet: bool) -> None:
         )
 
 
-def print_failure(path: Path, error: HypirError) -> None:
+def print_failure(path: Path | str, error: HypirError) -> None:
     """One line about an image that failed; where nobody foresaw it, debugging shows where it came from."""
     hint = f" ({error.hint})" if error.hint else ""
     err.print(f"Failed: {path}: {error.message}{hint}", style="red", markup=False, soft_wrap=True)

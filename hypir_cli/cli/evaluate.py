@@ -29,12 +29,17 @@ _PEOPLE = "Ratings by people"
 @from_settings(EvaluateConfig)
 def evaluate(
     restored: Annotated[
-        Path | None,
-        typer.Argument(metavar="RESTORED", help="Folder of restored images, or one image."),
+        str | None,
+        typer.Argument(
+            metavar="RESTORED", help="Folder of restored images, or one image; also by URL."
+        ),
     ] = None,
-    gt: Annotated[Path | None, typer.Option("--gt", help="Clean images, same tree.")] = None,
+    gt: Annotated[
+        str | None, typer.Option("--gt", metavar="DIR", help="Clean images, same tree.")
+    ] = None,
     lq: Annotated[
-        Path | None, typer.Option("--lq", help="The restoration's inputs, same tree.")
+        str | None,
+        typer.Option("--lq", metavar="DIR", help="The restoration's inputs, same tree."),
     ] = None,
     compare: Annotated[
         list[str] | None,
@@ -87,14 +92,17 @@ def evaluate(
     if restored is None:
         raise typer.BadParameter("RESTORED is needed.")
     from hypir_cli.evaluate.run import Folders
+    from hypir_cli.folder.copies import local_copies
 
-    folders = Folders(
-        methods={name: restored, **_named(compare or [], taken=name)},
-        gt=gt,
-        lq=lq,
-        restore_reports=_reports(restore_report or [], name),
-    )
-    _run(folders, settings, reports=report or [])
+    named = {name: restored, **_named(compare or [], taken=name)}
+    with local_copies() as copies:
+        folders = Folders(
+            methods={label: Path(copies.path(text)) for label, text in named.items()},
+            gt=Path(copies.path(gt)) if gt else None,
+            lq=Path(copies.path(lq)) if lq else None,
+            restore_reports=_reports(restore_report or [], name),
+        )
+        _run(folders, settings, reports=report or [])
 
 
 def _settings(
@@ -110,8 +118,8 @@ def _settings(
     return build(EvaluateConfig, flags, config=config, assignments=assignments, preset=preset)
 
 
-def _named(items: list[str], *, taken: str) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _named(items: list[str], *, taken: str) -> dict[str, str]:
+    found: dict[str, str] = {}
     for item in items:
         label, sign, folder = item.partition("=")
         if not sign or not label or not folder:
@@ -120,7 +128,7 @@ def _named(items: list[str], *, taken: str) -> dict[str, Path]:
             raise ConfigError(
                 f"two methods are called {label!r}.", hint="--name NAME renames RESTORED"
             )
-        found[label] = Path(folder)
+        found[label] = folder
     return found
 
 

@@ -15,6 +15,7 @@ from hypir_cli.config.families import family_names, find_family
 
 if TYPE_CHECKING:
     from hypir_cli.models.memory import MemoryRow
+    from hypir_cli.models.profiles import Choice
 
 
 def info(
@@ -100,16 +101,42 @@ def _machine_info(*, as_json: bool) -> None:
 def _backbone_info(name: str, *, as_json: bool) -> None:
     from hypir_cli.info.inspection import backbone_status
     from hypir_cli.models.memory import memory_table
+    from hypir_cli.models.profiles import PROFILES, choose_profile
 
     status = backbone_status(name)
     rows = memory_table(name)
+    choices = [choose_profile(profile, backbone=name) for profile in PROFILES]
+    found = [choice for choice in choices if choice is not None]
     if as_json:
         memory = [{**asdict(row), "total": row.total} for row in rows]
-        typer.echo(json.dumps({**asdict(status), "memory": memory}, indent=2))
+        profiles = [{**asdict(choice), "fits": choice.fits} for choice in found]
+        content = {**asdict(status), "memory": memory, "profiles": profiles}
+        typer.echo(json.dumps(content, indent=2))
         return
     _print_facts({key: str(value) for key, value in asdict(status).items()}, as_json=False)
     if rows:
         console.out.print(_memory_table(rows))
+    if found:
+        console.out.print(_profile_table(found))
+
+
+def _profile_table(choices: list[Choice]) -> Table:
+    """What each profile comes to."""
+    table = Table(title="what --profile stands for", box=None)
+    for heading in ("profile", "dtype", "quantize", "offload", "VAE", "GB", "fits"):
+        table.add_column(heading)
+    for choice in choices:
+        step = choice.step
+        table.add_row(
+            choice.name,
+            step.computes,
+            step.quantize,
+            step.offload,
+            step.vae,
+            f"{choice.memory / 2**30:.1f}",
+            ("yes" if choice.fits else "no") if choice.budget else "",
+        )
+    return table
 
 
 def _memory_table(rows: list[MemoryRow]) -> Table:

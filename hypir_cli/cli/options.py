@@ -83,9 +83,10 @@ def build(
     config: Path | None = None,
     assignments: list[str] | None = None,
     preset: tuple[str, Mapping[str, Any]] | None = None,
+    below: schema.Layer | None = None,
 ) -> T:
-    """Settings by the order default, preset, `--config` file, `--set`, flag."""
-    layers: list[schema.Layer] = [preset] if preset else []
+    """Settings by the order default, `below`, preset, `--config` file, `--set`, flag."""
+    layers: list[schema.Layer] = [layer for layer in (below, preset) if layer]
     if config is not None:
         layers.append((str(config), schema.load_yaml(config)))
     if assignments:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hypir_cli.cli import console
 from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
 from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.places import is_manifest, is_url, local_text
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
+from hypir_cli.models.profiles import PROFILES
 
 if TYPE_CHECKING:
     from hypir_cli.cli.progress import FolderProgress
@@ -48,6 +51,16 @@ def restore(
             "--config and flags beat them.",
         ),
     ] = None,
+    profile: Annotated[
+        str,
+        typer.Option(
+            "--profile",
+            metavar="|".join(PROFILES),
+            help="Number format, quantisation, offload and VAE for the memory of a machine; presets, --config and "
+            "flags beat it. auto goes by the device's memory and keeps the VAE.",
+            rich_help_panel="Runtime",
+        ),
+    ] = "auto",
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:
@@ -55,15 +68,41 @@ def restore(
     paths = [local_text(path) for path in paths]
     if len(paths) < 2 and not is_manifest(paths[0]):
         raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
-    settings = build(
+    layers = partial(
+        build,
         RestoreConfig,
         flags,
         config=config,
         assignments=set_,
         preset=restore_preset(preset) if preset else None,
     )
+    settings = layers()
+    if not dry_run:
+        settings = _with_profile(profile, settings, layers, quiet=as_json)
     inputs, output = (paths[:-1], paths[-1]) if len(paths) > 1 else (paths, None)
     _run(inputs, output, settings, shard=shard, dry_run=dry_run, as_json=as_json)
+
+
+def _with_profile(
+    name: str,
+    settings: RestoreConfig,
+    layers: Callable[..., RestoreConfig],
+    *,
+    quiet: bool,
+) -> RestoreConfig:
+    """The settings with those of a profile below them, and a line that says which they are."""
+    from hypir_cli.models.profiles import choose_profile
+
+    choice = choose_profile(name, backbone=settings.model.backbone, device=settings.runtime.device)
+    if choice is None or not choice.step.settings():
+        return settings
+    below = choice.step.settings()
+    if not quiet:
+        values = ", ".join(f"{key.partition('.')[2]} {value}" for key, value in below.items())
+        console.err.print(
+            f"profile {name}: {values} (about {choice.memory / 2**30:.1f} GB)", markup=False
+        )
+    return layers(below=(f"profile {name}", below))
 
 
 def _run(

@@ -15,6 +15,9 @@ class DataConfig:
     sources: tuple[str, ...] = ()
     """Folders (searched to the bottom), .parquet or .jsonl tables (columns image_path, prompt), .tar shards, or globs;
     URLs (s3://...) of any of them are read over the network, sample by sample."""
+    degraded: tuple[str, ...] = ()
+    """Folders with degraded partners of the photographs, one for each folder in `sources`, the same relative paths inside (the suffix
+    may differ); of equal size or a part of it. Empty: partners are made, as `degradation` says."""
     prompt: str = ""
     """Prompt of the photographs that have none of their own."""
     prompt_dropout: float = 0.0
@@ -55,5 +58,9 @@ class DataConfig:
         for name in ("reuse", "reuse_pool"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.degraded and len(self.degraded) != len(self.sources):
+            raise ValueError(
+                f"data.degraded names {len(self.degraded)} folders, data.sources {len(self.sources)}"
+            )
         if self.pool_size and not self.shuffle:
             raise ValueError("pool_size shuffles, so it needs shuffle: true")

@@ -146,6 +146,8 @@ class ValidationConfig:
 
     sources: tuple[str, ...] = ()
     """Clean photographs, given as in data.sources; empty means no validation. They are degraded, the same way each time."""
+    degraded: tuple[str, ...] = ()
+    """Folders with their degraded partners, as data.degraded; empty means they are made."""
     every: int = 500
     """Updates between two validations."""
     num_images: int = 16
@@ -158,6 +160,11 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         if self.every < 1 or self.num_images < 1:
             raise ValueError("validation: every and num_images must be at least 1")
+        if self.degraded and len(self.degraded) != len(self.sources):
+            raise ValueError(
+                f"validation.degraded names {len(self.degraded)} folders, "
+                f"validation.sources {len(self.sources)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

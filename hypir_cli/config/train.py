@@ -155,6 +155,10 @@ class TrainGanConfig(RunConfig):
             raise ValueError("discriminator.alone_steps needs loss.adversarial above 0")
         if self.loss.texture > 0 and not self.controls.texture:
             raise ValueError("loss.texture needs controls.texture: true")
+        if self.teacher.name != "none" and self.data.degraded:
+            raise ValueError(
+                "teacher.name needs partners that are made, so data.degraded must be empty"
+            )
         side = self.data.crop_size
         if self.teacher.name != "none" and (side < TEACHER_SIDE or side % 4):
             raise ValueError(

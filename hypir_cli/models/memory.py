@@ -23,7 +23,6 @@ DECODER_VALUES_PER_PIXEL = 1800
 than the denoiser of any backbone does."""
 USUAL_TILE = 512
 """Tile side in image pixels of a backbone whose record names none."""
-
 SMALL_VALUES_PER_PIXEL = 300
 """The same for diffusers' `AutoencoderTiny` (200, measured), with room for the denoiser."""
 
@@ -71,8 +70,10 @@ def memory_table(name: str, *, tile: int | None = None) -> list[MemoryRow]:
     return [_row(family, dtype, quantize, tile) for dtype, quantize in FORMATS]
 
 
-def memory_row(name: str, *, dtype: str, quantize: str, tile: int | None = None) -> MemoryRow:
-    """The row of one number format.
+def memory_row(
+    name: str, *, dtype: str, quantize: str, tile: int | None = None, small_vae: bool = False
+) -> MemoryRow:
+    """The row of one number format, with the backbone's own VAE or its small one.
 
     Raises:
         ConfigError: No published sizes for that backbone.
@@ -83,7 +84,7 @@ def memory_row(name: str, *, dtype: str, quantize: str, tile: int | None = None)
         raise ConfigError(
             f"there is no memory table for {name}.", hint="its record has no `parameters`"
         )
-    return _row(family, dtype, quantize, tile)
+    return _row(family, dtype, quantize, tile, small_vae=small_vae)
 
 
 def estimate_tile_bytes(side: int, *, bytes_per_value: int, small_vae: bool = False) -> int:
@@ -98,7 +99,9 @@ def estimate_tile_bytes(side: int, *, bytes_per_value: int, small_vae: bool = Fa
     return side * side * values * bytes_per_value
 
 
-def _row(family: Family, dtype: str, quantize: str, tile: int | None) -> MemoryRow:
+def _row(
+    family: Family, dtype: str, quantize: str, tile: int | None, *, small_vae: bool = False
+) -> MemoryRow:
     counts, side = family.parameters, tile or family.preset.native_tile or USUAL_TILE
     assert counts is not None
     width = BYTES[dtype]
@@ -109,7 +112,12 @@ def _row(family: Family, dtype: str, quantize: str, tile: int | None) -> MemoryR
         quantize=quantize,
         denoiser=int(plain * width + counts.quantizable * stored),
         text_encoders=int(counts.text_encoders * width),
-        vae=int(counts.vae * width),
-        tile=estimate_tile_bytes(side, bytes_per_value=int(width)),
+        vae=int((counts.small_vae if small_vae else counts.vae) * width),
+        tile=estimate_tile_bytes(
+            side,
+            bytes_per_value=int(width),
+            # What its makers call small keeps the full width of an encoder: only a tiny one has tiny activations.
+            small_vae=small_vae and counts.small_vae < counts.vae / 10,
+        ),
         tile_side=side,
     )

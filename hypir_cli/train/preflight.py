@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import util
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def check_needs(config: RunConfig) -> None:
 
 def _checks(config: RunConfig) -> Iterator[Check]:
     yield lambda: _check_data(config.data.sources)
-    yield lambda: check_sources(config.validation.sources)
+    for sources in (config.validation.sources, config.validation.degraded, config.data.degraded):
+        yield partial(check_sources, sources)
     model = config.model
     family = find_family(model.backbone)
     yield lambda: check_base(

@@ -39,8 +39,9 @@ class Validation:
         self._config = config
         self._runtime = runtime
         self._scores = bool(config.validation.sources)
-        sources = config.validation.sources or config.data.sources
-        self._data = TrainingSet(_fixed_crops(config.data, sources), seed=config.seed + SEED_OFFSET)
+        own = config.validation if self._scores else config.data
+        crops = _fixed_crops(config.data, own.sources, degraded=own.degraded)
+        self._data = TrainingSet(crops, seed=config.seed + SEED_OFFSET)
         self._degrader = RunDegrader(config)
         self._perceptual: PerceptualDistance | None = None
         if self._scores:
@@ -120,18 +121,23 @@ class Validation:
         gt = torch.stack([sample.image for sample in samples]).float() / 255.0
         gt = gt.to(self._runtime.device)
         keys = tuple(sample.key for sample in samples)
+        partners = [sample.degraded for sample in samples if sample.degraded is not None]
+        lq = torch.stack(partners).float().to(gt.device) / 255.0 if partners else None
         return Pairs(
-            lq=self._degrader.degrade(gt, keys),
+            lq=self._degrader.degrade(gt, keys) if lq is None else lq,
             gt=gt,
             prompts=tuple(sample.prompt for sample in samples),
             keys=keys,
         )
 
 
-def _fixed_crops(config: DataConfig, sources: tuple[str, ...]) -> DataConfig:
+def _fixed_crops(
+    config: DataConfig, sources: tuple[str, ...], *, degraded: tuple[str, ...]
+) -> DataConfig:
     return replace(
         config,
         sources=sources,
+        degraded=degraded,
         crop="center",
         flip_probability=0.0,
         prompt_dropout=0.0,

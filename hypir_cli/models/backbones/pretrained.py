@@ -201,6 +201,15 @@ class PretrainedBackbone(Backbone):
             latents = latents + posterior.std.float() * noise.to(latents)
         return self.normalize(latents)
 
+    def enable_gradient_checkpointing(self) -> None:
+        """See `Backbone.enable_gradient_checkpointing`; a small VAE keeps its few activations.
+
+        The checkpointing of diffusers' `AutoencoderTiny` leaves out the scaling of its input and output, which changes the result.
+        """
+        super().enable_gradient_checkpointing()
+        if isinstance(self.vae, AutoencoderTiny):
+            self.vae.disable_gradient_checkpointing()
+
     @property
     def has_posterior(self) -> bool:
         """Whether the VAE gives a spread beside its latents; a small one gives none."""

@@ -31,6 +31,8 @@ class Batch:
 
     images: Tensor
     """float32 (B, 3, crop, crop), RGB, 0..1."""
+    degraded: Tensor | None
+    """Same shape: partners that are there already; None where they are to be made."""
     prompts: list[str]
     """Prompt of each."""
     names: list[str]
@@ -157,8 +159,10 @@ class _Numbers:
 
 
 def _collate(samples: Sequence[Sample]) -> Batch:
+    partners = [sample.degraded for sample in samples if sample.degraded is not None]
     return Batch(
         images=torch.stack([sample.image for sample in samples]).float() / 255.0,
+        degraded=torch.stack(partners).float() / 255.0 if partners else None,
         prompts=[sample.prompt for sample in samples],
         names=[sample.name for sample in samples],
         keys=[sample.key for sample in samples],

@@ -111,7 +111,10 @@ class Feed:
         batch = self._taken()
         self.waited += time.perf_counter() - start
         gt = batch.images.to(self._runtime.device, non_blocking=True)
-        lq, target = self._degraded(gt, batch.keys)
+        if batch.degraded is None:
+            lq, target = self._degraded(gt, batch.keys)
+        else:
+            lq, target = batch.degraded.to(self._runtime.device, non_blocking=True), None
         return Pairs(
             lq=lq,
             gt=gt,

@@ -48,9 +48,27 @@ def read_photo(source: Path | bytes, *, name: str, short_side: int | None = None
     return np.asarray(image)
 
 
-def enlarge(photo: Photo, *, short_side: int) -> Photo:
-    """A photograph (H, W, 3) enlarged (Lanczos) until its shorter side has this many pixels."""
+def scale_short_side(photo: Photo, *, short_side: int) -> Photo:
+    """A photograph (H, W, 3) resized (Lanczos) until its shorter side has this many pixels."""
     return np.asarray(_scale_short_side(Image.fromarray(photo), short_side))
+
+
+def match_partner(degraded: Photo, photo: Photo, *, name: str) -> Photo:
+    """The degraded partner at the size of its photograph: as it is, or enlarged (bicubic).
+
+    Raises:
+        InputError: It shows another part: its sides are not those of the photograph divided by one number.
+    """
+    (height, width, _), (low, narrow, _) = photo.shape, degraded.shape
+    if (low, narrow) == (height, width):
+        return degraded
+    # Sides that do not divide evenly are off by less than a pixel of the partner.
+    if low > height or narrow > width or abs(height * narrow - width * low) >= max(height, width):
+        raise InputError(
+            f"cannot use {name}: a partner of {narrow} x {low} pixels does not fit a photograph of {width} x {height}."
+        )
+    enlarged = Image.fromarray(degraded).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(enlarged)
 
 
 class PhotoCache:

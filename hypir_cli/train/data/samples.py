@@ -14,7 +14,13 @@ from hypir_cli.config.data import DataConfig
 from hypir_cli.errors import HypirError, InputError
 from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.data.order import EpochOrder
-from hypir_cli.train.data.photos import Photo, PhotoCache, enlarge, read_photo
+from hypir_cli.train.data.photos import (
+    Photo,
+    PhotoCache,
+    match_partner,
+    read_photo,
+    scale_short_side,
+)
 from hypir_cli.train.data.sources import Blob, Item, find_items, read_prompt
 
 BadFile = tuple[str, str]
@@ -33,6 +39,8 @@ class Sample:
     """The file it comes from."""
     key: SampleKey
     """What its random draws follow from; the degradation's too."""
+    degraded: Tensor | None = None
+    """The same crop of the degraded partner, where there is one already."""
     skipped: tuple[BadFile, ...] = ()
     """Broken files that would have stood in its place."""
 
@@ -48,7 +56,7 @@ class TrainingSet(Dataset[Sample | HypirError]):
     def __init__(self, config: DataConfig, *, seed: int) -> None:
         self.config = config
         self.seed = seed
-        groups = find_items(config.sources)
+        groups = find_items(config.sources, degraded=config.degraded)
         self._items = [item for group in groups for item in group]
         self._order = EpochOrder(
             [len(group) for group in groups],
@@ -92,34 +100,49 @@ class TrainingSet(Dataset[Sample | HypirError]):
         key = SampleKey(self.seed, 0, index)
         drop, flip, x, y = key.generator("crop").random(4)
         prompt = read_prompt(item, default=config.prompt)
-        photo = self._cache.get(item.image, self._load)
+        photo = self._cache.get(item, self._load)
         if config.crop == "center":
             x = y = 0.5
         crop = _square(photo, side=config.crop_size, x=float(x), y=float(y))
         if flip < config.flip_probability:
             crop = crop[:, ::-1]
+        images = torch.from_numpy(crop.transpose(2, 0, 1).copy())
         return Sample(
-            image=torch.from_numpy(crop.transpose(2, 0, 1).copy()),
+            image=images[:3],
+            degraded=images[3:] if item.degraded is not None else None,
             prompt="" if drop < config.prompt_dropout else prompt,
             name=item.image.name,
             key=key,
             skipped=tuple(skipped),
         )
 
-    def _load(self, blob: Blob) -> Photo:
-        """The photograph, at least `crop_size` on both sides."""
-        side = self.config.crop_size
+    def _load(self, item: Item) -> Photo:
+        """The photograph, at least `crop_size` on both sides; (H, W, 6) with its partner in the last three channels."""
+        if item.degraded is None:
+            return self._fitted(self._read(item.image, shrink=True))
+        photo, degraded = (self._read(blob, shrink=False) for blob in (item.image, item.degraded))
+        degraded = match_partner(degraded, photo, name=item.degraded.name)
+        return np.concatenate([self._fitted(photo), self._fitted(degraded)], axis=2)
+
+    def _read(self, blob: Blob, *, shrink: bool) -> Photo:
+        """The pixels; a file that is to be shrunk anyway is decoded at a fraction."""
+        shrink = shrink and self.config.resize == "short-side"
         path = None if blob.member or isinstance(blob.path, str) else blob.path
-        photo = read_photo(
+        return read_photo(
             path or blob.read(),
             name=blob.name,
-            short_side=side if self.config.resize == "short-side" else None,
+            short_side=self.config.crop_size if shrink else None,
         )
+
+    def _fitted(self, photo: Photo) -> Photo:
+        side = self.config.crop_size
         height, width, _ = photo.shape
+        if self.config.resize == "short-side" and min(height, width) > side:
+            return scale_short_side(photo, short_side=side)
         if min(height, width) >= side:
             return photo
         if self.config.small == "enlarge":
-            return enlarge(photo, short_side=side)
+            return scale_short_side(photo, short_side=side)
         margins = ((0, max(0, side - height)), (0, max(0, side - width)), (0, 0))
         return np.pad(photo, margins, mode="reflect")
 

@@ -12,7 +12,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -66,16 +66,26 @@ class Item:
     """The image file."""
     prompt: str | Blob | None = None
     """The text, the file that holds it (.txt, or .json with `prompt` or `caption`), or None."""
+    degraded: Blob | None = None
+    """Its degraded partner, where there is one already."""
 
 
-def find_items(sources: Sequence[str]) -> list[list[Item]]:
+def find_items(sources: Sequence[str], *, degraded: Sequence[str] = ()) -> list[list[Item]]:
     """The items of every folder, table and shard, in a fixed order, one list for each.
+
+    Args:
+        sources: Folders, tables, shards, or patterns.
+        degraded: A folder with the partners of each folder in `sources`; empty for none.
 
     Raises:
         InputError: A source is missing or cannot be read, or there is no photograph in any of them.
-        ConfigError: A source is of an unknown kind.
+        ConfigError: A source is of an unknown kind, or has partners and is no folder.
     """
-    groups = [group for source in sources for path in _expand(source) if (group := _scan(path))]
+    if degraded:
+        paired = [_scan_pairs(*pair) for pair in zip(sources, degraded, strict=True)]
+        groups = [group for group in paired if group]
+    else:
+        groups = [group for source in sources for path in _expand(source) if (group := _scan(path))]
     if not groups:
         named = ", ".join(sources) or "(none given)"
         raise InputError(
@@ -203,6 +213,33 @@ def _scan_folder(folder: Path) -> list[Item]:
             sidecars = [Blob(text) for text in sidecar_paths(path) if text.name in texts]
             items.append(Item(Blob(path), sidecars[0] if sidecars else None))
     return items
+
+
+def _scan_pairs(source: str, degraded: str) -> list[Item]:
+    """The photographs of a folder with their partners; one without is kept, and reported when its turn comes."""
+    folder, partners = Path(source).expanduser(), Path(degraded).expanduser()
+    for place in (folder, partners):
+        if not place.is_dir():
+            raise ConfigError(
+                f"data.degraded pairs folders, and {place} is none.",
+                hint="give one folder of partners for each folder of photographs",
+            )
+    by_stem: dict[Path, Path] = {}
+    for item in _scan_folder(partners):
+        path = Path(item.image.path)
+        by_stem[path.relative_to(partners).with_suffix("")] = path
+    items = _scan_folder(folder)
+    inside = [Path(item.image.path).relative_to(folder) for item in items]
+    found = [by_stem.get(path.with_suffix("")) for path in inside]
+    if items and not any(found):
+        raise InputError(
+            f"no photograph in {folder} has a partner of its name in {partners}.",
+            hint="partners have the same relative path; the suffix may differ",
+        )
+    return [
+        replace(item, degraded=Blob(partner or partners / path))
+        for item, path, partner in zip(items, inside, found, strict=True)
+    ]
 
 
 def _scan_table(path: Path) -> list[Item]:

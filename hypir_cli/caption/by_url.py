@@ -1,0 +1,64 @@
+"""Prompts of images that came from a store: tables name them by URL, text files go beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypir_cli.caption.images import PromptStore, SidecarStore
+from hypir_cli.folder.copies import LocalCopies, upload_beside
+
+
+def by_url(store: PromptStore, copies: LocalCopies, *, out: Path | None) -> PromptStore:
+    """A store of prompts that takes local copies for the images they are copies of.
+
+    Args:
+        store: Where prompts go.
+        copies: Where the images come from.
+        out: Where the user wants the text files; None is beside the images.
+    """
+    if not isinstance(store, SidecarStore):
+        return _NamedByUrl(store, copies)
+    return store if out is not None else _TakenBack(store, copies)
+
+
+class _NamedByUrl(PromptStore):
+    """A table in which images have the names that people know."""
+
+    def __init__(self, table: PromptStore, copies: LocalCopies) -> None:
+        self._table = table
+        self._copies = copies
+
+    def __contains__(self, image_path: Path | str) -> bool:
+        return self._name(image_path) in self._table
+
+    def add(self, prompts: Sequence[tuple[Path | str, str]]) -> None:
+        """Append rows."""
+        self._table.add([(self._name(path), prompt) for path, prompt in prompts])
+
+    def close(self) -> None:
+        """Make the table whole."""
+        self._table.close()
+
+    def _name(self, path: Path | str) -> Path | str:
+        return self._copies.url_of(Path(path)) or path
+
+
+class _TakenBack(PromptStore):
+    """Text files that are uploaded as they are written; those that were there have been fetched."""
+
+    def __init__(self, files: SidecarStore, copies: LocalCopies) -> None:
+        self._files = files
+        self._copies = copies
+
+    def __contains__(self, image_path: Path | str) -> bool:
+        return image_path in self._files
+
+    def add(self, prompts: Sequence[tuple[Path | str, str]]) -> None:
+        """Write each file and take it back."""
+        self._files.add(prompts)
+        paths = [Path(path) for path, _ in prompts]
+        upload_beside(self._copies, paths, [self._files.path_of(path) for path in paths])
+
+    def close(self) -> None:
+        """Nothing is left to do."""
