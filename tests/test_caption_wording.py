@@ -72,3 +72,52 @@ def test_a_single_unfinished_sentence_is_better_than_nothing() -> None:
 def test_openings_are_removed() -> None:
     assert to_prompt("In this image, a man rides a horse.") == "A man rides a horse."
     assert to_prompt("The photograph depicts three boats.") == "Three boats."
+
+
+RED = "A red square on a green field."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"So the user wants a caption. I look at it.\n</think>\n{RED}",
+        f"<think>one</think><think>two</think>{RED}",
+        f"<thinking>I see red.</thinking>\n{RED}",
+        f"<|channel|>analysis<|message|>Red.<|end|><|start|>assistant<|channel|>final<|message|>{RED}",
+        f"{RED}<|im_end|>",
+        f"Here is a short factual description of the image:\n\n{RED}",
+        f"Here's the caption: {RED}",
+        f"Sure! Here is a description of the photo:\n{RED}",
+        f"Certainly, {RED}",
+        f"Description: {RED}",
+        f"**Image description:** {RED}",
+        f'**Caption:** "{RED}"',
+        f"### Caption\n\n{RED}".replace("### Caption\n\n", "### Caption:\n\n"),
+        f"- {RED}",
+        f"```text\n{RED}\n```",
+        "A **red** square on a *green* field.",
+        f"“{RED}”",
+        f"`{RED}`",
+    ],
+)
+def test_only_the_caption_stays_of_an_answer(answer: str) -> None:
+    assert to_prompt(answer) == RED
+
+
+@pytest.mark.parametrize("answer", ["<think>never ends", "<|channel|>analysis<|message|>only"])
+def test_thoughts_alone_are_no_caption(answer: str) -> None:
+    assert to_prompt(answer) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'A sign that says "OPEN" on a door.',
+        "A clock shows 12:30 above a shop.",
+        "A file named my_photo_1 on a screen.",
+        "Here are two dogs, one of them black.",
+        'A book titled "Dune".',
+    ],
+)
+def test_what_only_looks_like_a_lead_in_or_markup_stays(text: str) -> None:
+    assert to_prompt(text) == text

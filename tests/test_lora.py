@@ -11,8 +11,12 @@ from peft import inject_adapter_in_model as inject
 from safetensors.torch import save_file
 from torch import nn
 
+from hypir_cli.config.families import find_family
+from hypir_cli.config.restore import ModelConfig
 from hypir_cli.errors import CheckpointError, ConfigError
-from hypir_cli.models.checkpoint import CheckpointInfo
+from hypir_cli.models.checkpoint import CheckpointInfo, save_tensors
+from hypir_cli.models.hub import find_lora
+from hypir_cli.models.load import completed
 from hypir_cli.models.lora import (
     add_fresh_lora,
     attach_lora,
@@ -345,3 +349,61 @@ def test_our_forward_is_pefts_own(model):
     other = inject(LoraConfig(r=2, lora_alpha=2, target_modules=list(TARGETS)), net())
     load_lora_state_dict(other, lora_state_dict(model))
     assert torch.equal(other(picture()), model(picture()))
+
+
+@pytest.mark.parametrize("prefix", ["diffusion_model.", "model.diffusion_model."])
+def test_diffusion_model_before_the_names_is_stripped(tmp_path, prefix):
+    save_file(
+        {
+            f"{prefix}block.attn.to_q.lora_A.weight": torch.ones(2, 6),
+            f"{prefix}block.attn.to_q.lora_B.weight": torch.ones(6, 2),
+        },
+        tmp_path / "UPPER.SAFETENSORS",
+    )
+    assert read_lora(tmp_path / "UPPER.SAFETENSORS").modules == ("block.attn.to_q",)
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [
+        ("lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", "text encoder"),
+        ("text_encoder.text_model.encoder.layers.0.q_proj.lora_A.weight", "text encoder"),
+        ("unet.down.0.attn1.processor.to_q_lora.down.weight", "old format"),
+    ],
+)
+def test_keys_of_other_parts_and_times_are_named_with_a_way_out(tmp_path, key, word):
+    save_file({key: torch.ones(2, 6)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=word) as error:
+        read_lora(tmp_path / "a.safetensors")
+    assert error.value.hint
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "ema.safetensors",
+        "checkpoints/step-20/ema.safetensors",
+        "adapter_model.safetensors",
+        "pytorch_lora_weights.safetensors",
+    ],
+)
+def test_a_folder_with_a_lora_is_taken_for_it(tmp_path, place):
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / place).write_bytes(b"")
+    (tmp_path / "checkpoints" / "step-3").mkdir(parents=True, exist_ok=True)
+    assert (
+        find_lora(str(tmp_path), name="sd2", preset=find_family("sd2").preset) == tmp_path / place
+    )
+
+
+def test_a_loras_header_chooses_backbone_and_base(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    info = CheckpointInfo(kind="lora", backbone="sd2", base=str(base))
+    save_tensors(tmp_path / "a.safetensors", {"x": torch.ones(1)}, info=info)
+    lora = str(tmp_path / "a.safetensors")
+    chosen = completed(ModelConfig(lora=lora))
+    assert (chosen.backbone, chosen.base) == ("sd2", str(base))
+    assert completed(ModelConfig(lora=lora, base="other")).base == "other"
+    assert completed(ModelConfig(lora=lora, backbone="sdxl")).backbone == "sdxl"
+    assert completed(ModelConfig()) == ModelConfig()

@@ -257,9 +257,9 @@ def test_a_signal_ends_like_ctrl_c(tmp_path: Path, name: str, code: int) -> None
         process.wait()
     assert process.returncode == code, said
     assert ("Interrupted" if name == "SIGINT" else f"Ended by {name}") in said
-    names = os.listdir(tmp_path / "out")
+    assert not [name for name in os.listdir(tmp_path / "out") if name.endswith(".tmp")]
+    names = [path.name for path in (tmp_path / "out").glob("*.png")]
     assert 1 <= len(names) < 8
-    assert not [other for other in names if other.startswith(".")]
     assert all(read_image(tmp_path / "out" / other).pixels.size for other in names)
     assert json.loads((tmp_path / "r.json").read_text())["interrupted"] is True
 
