@@ -124,7 +124,7 @@ def _restored(
     shutil.rmtree(out, ignore_errors=True)
     run("restore", str(inputs), str(out), *FIXED, *options)
     for path in sorted(out.rglob("*")):
-        if path.is_file():
+        if path.is_file() and not path.name.startswith("."):
             yield f"restore {name}: {path.relative_to(out)}", _digest(path.read_bytes())
 
 

@@ -196,7 +196,7 @@ def test_runs_checkpoints_and_files_are_found(tmp_path: Path) -> None:
 def test_places_without_a_lora_are_errors(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no file or folder"):
         find_trained_weights(tmp_path / "absent")
-    with pytest.raises(CheckpointError, match=r"holds no ema\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"holds no LoRA: no ema\.safetensors"):
         find_trained_weights(tmp_path)
     save_tensors(
         tmp_path / "e.safetensors", {"a": torch.ones(1)}, info=CheckpointInfo(kind="encoder")
