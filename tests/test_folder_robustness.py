@@ -19,6 +19,7 @@ from PIL import Image
 
 from hypir_cli.folder import Restored, run_folder, scan_inputs
 from hypir_cli.images import ImageData, read_image
+from hypir_cli.restore.history import FILE_NAME
 from tests.pictures import gradient, noise, robust_folder
 
 ROOT = Path(__file__).parent.parent
@@ -93,7 +94,9 @@ def _unwritable(folder: Path, way: str) -> Iterator[Path]:
 
 
 def _names(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    """Files in a folder, but for the settings that a run notes beside its results."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)) for path in files if path.name != FILE_NAME}
 
 
 def test_a_difficult_folder_gives_every_good_image_and_names_every_bad_one(tmp_path: Path) -> None:
@@ -239,7 +242,7 @@ def test_a_killed_run_leaves_only_whole_files_and_a_rerun_finishes_the_rest(tmp_
     redone = {Path(name).stem for name in _computed(tmp_path)}
     assert redone == {str(index) for index in range(8)} - {Path(name).stem for name in finished}
     assert len(_computed(tmp_path)) == len(redone)
-    assert sorted(os.listdir(tmp_path / "out")) == [f"{index}.png" for index in range(8)]
+    assert sorted(_names(tmp_path / "out")) == [f"{index}.png" for index in range(8)]
 
 
 def test_ctrl_c_ends_with_130_and_whole_files(tmp_path: Path) -> None:
@@ -248,7 +251,7 @@ def test_ctrl_c_ends_with_130_and_whole_files(tmp_path: Path) -> None:
         _wait_for_results(tmp_path / "out", 1)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
-    names = os.listdir(tmp_path / "out")
+    names = _names(tmp_path / "out")
     assert 1 <= len(names) < 8
     assert all(read_image(tmp_path / "out" / name).pixels.size for name in names)
 
@@ -262,4 +265,4 @@ def test_two_processes_of_a_launcher_share_the_work(tmp_path: Path) -> None:
     ):
         assert (first.wait(PATIENCE), second.wait(PATIENCE)) == (0, 0)
     assert sorted(_computed(tmp_path)) == [f"{index}.bmp" for index in range(5)]
-    assert sorted(os.listdir(tmp_path / "out")) == [f"{index}.png" for index in range(5)]
+    assert sorted(_names(tmp_path / "out")) == [f"{index}.png" for index in range(5)]
