@@ -239,6 +239,7 @@ def test_a_checkpoint_holds_nothing_frozen(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == [
         "discriminator.safetensors",
         "ema.safetensors",
+        "files.json",
         "lora.safetensors",
         "optimizer-discriminator.safetensors",
         "optimizer-generator.safetensors",

@@ -17,7 +17,7 @@ DAGGER_ITERATIONS = 50
 """Steps of conjugate gradients for an inverse without closed form; stopping there also keeps noise from being blown up."""
 PROX_ITERATIONS = 100
 """Steps of conjugate gradients for a proximal step without closed form, at most."""
-PROX_TOLERANCE = 1e-3
+PROX_TOLERANCE = 1e-5
 """Where those steps end, relative to what they start from: far below the noise of any measurement."""
 
 
