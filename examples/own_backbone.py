@@ -29,7 +29,7 @@ class Pebble(Backbone):
         )
 
     @classmethod
-    def load(cls, base, *, revision, device, dtype):
+    def load(cls, base, *, revision, device, dtype, vae):
         backbone = cls()
         if base is not None:
             states = torch.load(Path(base) / "pebble.pt", weights_only=True)

@@ -40,7 +40,7 @@ def full(name, place):
 def test_a_tile_of_1024_pixels_fits_what_the_memory_table_says(family, where):
     backbone, prompt = full(family, where)
     images = torch.rand(1, 3, SIDE, SIDE, device=where)
-    timestep = torch.tensor(200)
+    timestep = torch.tensor(200, device=where)
     if where == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -94,9 +94,11 @@ class SdxlBackbone(UNetBackbone):
         weight = next(self.vae.parameters())
         kind = weight.device.type
         kept = weight.dtype == torch.float32 and self.vae.config.force_upcast
-        if kept and torch.get_autocast_dtype(kind) == torch.float16:
-            return torch.autocast(kind, enabled=False)
-        return nullcontext()
+        # The meta device, which only counts, has no autocast.
+        if not kept or not torch.amp.is_autocast_available(kind):
+            return nullcontext()
+        narrow = torch.get_autocast_dtype(kind) == torch.float16
+        return torch.autocast(kind, enabled=False) if narrow else nullcontext()
 
     def _time_ids(self, height: int, width: int) -> Tensor:
         factor = self.traits.spatial_factor
