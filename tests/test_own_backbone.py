@@ -48,7 +48,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def built(installed: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def built(installed: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, str]:
     """The contract's tests get this backbone in place of ours."""
     folder = tmp_path_factory.mktemp("pebble")
     with torch.random.fork_rng():
@@ -56,7 +56,7 @@ def built(installed: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
         backbone = load_backbone("pebble")
     states = {name: module.state_dict() for name, module in backbone.components().items()}
     torch.save(states, folder / "pebble.pt")
-    return "pebble", folder
+    return "pebble", folder, "default"
 
 
 def run(*arguments: Any) -> Any:
