@@ -200,6 +200,7 @@ class TestPictures:
         assert result.exit_code == 0, result.output
         assert pixels_of(tmp_path / "out" / "a.png").shape == (64, 64, 3)
 
+    @pytest.mark.slow
     def test_a_pixel_prior_solves(self, photos: Path, tmp_path: Path) -> None:
         place = save_pixel(tmp_path / "prior", adm=True)
         result = solve(photos, tmp_path / "out", *SR, "--pixel-prior", place, "--tile", 64)
