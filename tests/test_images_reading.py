@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from hypir_cli.errors import InputError
-from hypir_cli.images import image_size, quantize, read_image, to_float
+from hypir_cli.images import decoding, image_size, quantize, read_image, to_float
 from hypir_cli.images.reading import Reading
 from tests.pictures import exif_block, gradient, noise, parsed, srgb_profile
 
@@ -362,6 +362,7 @@ def test_an_image_above_pillows_limit_gives_no_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(decoding, "_BAND_BYTES", 4 * 10 * 40)  # as small against the limit as it is
     pixels = noise(40, 40, 3)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, pixels)

@@ -39,7 +39,9 @@ def decode(
         float_range: What is black and white of float samples; None is 0 and 1.
     """
     said = list(notes)
-    if getattr(image, "is_animated", False):
+    if (
+        getattr(image, "is_animated", False) and image.format != "TIFF"
+    ):  # its pages are no animation
         said.append("only the first picture of the animation is used")
     image.load()
     if image.mode in ("CMYK", "LAB"):

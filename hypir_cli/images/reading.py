@@ -337,7 +337,6 @@ def _read_tiff(path: Path, reading: Reading) -> ImageData:
     try:
         with TiffImagePlugin.TiffImageFile(str(path)) as opened:
             opened.seek(number)
-            opened.is_animated = False
             return decode(
                 opened,
                 "TIFF",
