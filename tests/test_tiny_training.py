@@ -135,7 +135,7 @@ def test_a_stopped_stage_goes_on_as_if_it_had_not_stopped(
 
 
 @pytest.mark.slow
-def test_whole_weights_are_refined_in_two_stages_that_go_on_where_they_stopped(
+def test_whole_weights_are_refined_in_stages_that_go_on_where_they_stopped(
     photos_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack, refine = example("pack"), example("refine")
@@ -150,10 +150,13 @@ def test_whole_weights_are_refined_in_two_stages_that_go_on_where_they_stopped(
 
     judged = ("loss.perceptual=0", "discriminator.pixel_width=4", "discriminator.alone_steps=1")
     run("fidelity")
+    run("perceptual", "loss.perceptual=0")
     run("judge", *judged)
     refined = TinyBackbone.load(tmp_path / "out" / "weights")
     assert example("overlap").is_overlapping(refined)
-    before = load_tensors(tmp_path / "out" / "fidelity" / refine.RESULT)[0]
+    settings = (tmp_path / "out" / "judge.yaml").read_text()
+    assert str(tmp_path / "out" / "perceptual" / refine.RESULT) in settings
+    before = load_tensors(tmp_path / "out" / "perceptual" / refine.RESULT)[0]
     after, info = load_tensors(tmp_path / "out" / "judge" / refine.RESULT)
     assert info is not None
     assert info.training_step == 2

@@ -1,6 +1,6 @@
-"""Train all weights of the embedded backbone further: fidelity first, then against a judge of every pixel.
+"""Train all weights of the embedded backbone further: fidelity, then features, then against a judge of every pixel.
 
-    python examples/tiny/refine.py SHARDS_DIR OUT_DIR --validation OTHER_PHOTOS_DIR [--stages fidelity judge] [--minutes 60]
+    python examples/tiny/refine.py SHARDS_DIR OUT_DIR --validation OTHER_PHOTOS_DIR [--stages fidelity] [--minutes 60]
 
 The backbone (`--base`, the shipped one by default) gets an autoencoder without a grid if it has none (`overlap.py`). Each stage is
 a run of `hypir train-gan` in OUT_DIR/STAGE with the settings of `recipe/whole-*.yaml`; the same command goes on where the
@@ -25,7 +25,7 @@ from hypir_cli.config.schema import load_yaml
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
 from hypir_cli.models.whole import apply_whole
 
-STAGES = ("fidelity", "judge")
+STAGES = ("fidelity", "perceptual", "judge")
 RESULT = "ema.safetensors"
 
 
@@ -86,9 +86,10 @@ def write_settings(stage: str, arguments: argparse.Namespace, *, start: Path) ->
     }
     if arguments.validation is not None:
         places["validation"] = {"sources": [str(arguments.validation)]}
-    before = out_dir / "fidelity" / RESULT
-    if stage == "judge" and before.exists():
-        places["lora"] = {"start": str(before)}
+    earlier = [out_dir / name / RESULT for name in STAGES[: STAGES.index(stage)]]
+    done = [path for path in earlier if path.exists()]
+    if done:
+        places["lora"] = {"start": str(done[-1])}
     path = out_dir / f"{stage}.yaml"
     path.write_text(yaml.safe_dump(merged(values, places)), encoding="utf-8")
     return path
