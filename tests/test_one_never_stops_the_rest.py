@@ -216,7 +216,10 @@ def test_a_name_without_room_for_its_suffix_is_cut_and_stays_distinct(tmp_path: 
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+# Whoever started the tests may ignore these (nohup, a background job).
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from hypir_cli.cli import restore as command
 from hypir_cli.cli.app import main
 from hypir_cli.folder import Restored
