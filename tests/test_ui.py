@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 import shlex
 import threading
-from collections.abc import MutableMapping
+import time
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +27,14 @@ from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder.pages import ComparisonRow
 from hypir_cli.ui.access import Access
 from hypir_cli.ui.controls import CONTROLS, NO_PRESET, command_line, preset_values, settings
-from hypir_cli.ui.gallery import PastRun, past_runs, read_report, report_pairs
+from hypir_cli.ui.desk import Desk, Studio
+from hypir_cli.ui.engines import EngineCache
+from hypir_cli.ui.gallery import FolderRun, past_runs, read_report, report_pairs, run_folder_task
 from hypir_cli.ui.guard import Guard
+from hypir_cli.ui.photo import Shown
+from hypir_cli.ui.server import hand_out
 from hypir_cli.ui.shelf import Shelf
+from hypir_cli.ui.words import status_html, viewer_html
 from hypir_cli.ui.worker import Cancelled, Task, Worker
 
 SHOWN = preset_values(NO_PRESET)
@@ -58,7 +66,7 @@ def test_another_address_than_loopback_demands_a_password() -> None:
 
 
 def _answer(
-    headers: dict[str, str], *, credentials: str | None = None
+    headers: dict[str, str], *, path: str = "/", credentials: str | None = None
 ) -> tuple[int, dict[str, str]]:
     """Status and headers with which a guarded application answers."""
     sent: list[MutableMapping[str, Any]] = []
@@ -74,7 +82,7 @@ def _answer(
 
     guard = Guard(app, hosts=frozenset({"localhost", "127.0.0.1"}), credentials=credentials)
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    anyio.run(guard, {"type": "http", "headers": raw}, receive, send)
+    anyio.run(guard, {"type": "http", "path": path, "headers": raw}, receive, send)
     found = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], found
 
@@ -93,6 +101,16 @@ def test_only_the_own_address_and_origin_are_answered() -> None:
     assert _answer(own | {"Origin": "http://localhost:9999"})[0] == 403
     assert _answer(own | {"Origin": "null"})[0] == 403
     assert _answer(own | {"Sec-Fetch-Site": "cross-site"})[0] == 403
+    assert _answer(own | {"Sec-Fetch-Site": "same-site"})[0] == 403
+    assert _answer(own | {"Sec-Fetch-Site": "same-origin"})[0] == 200
+
+
+def test_what_the_page_never_asks_for_is_not_answered() -> None:
+    own = {"Host": "localhost:7860"}
+    for path in ("/assets/index.js", "/gradio_api/queue/join", "/hypir/file/abc"):
+        assert _answer(own, path=path)[0] == 200
+    for path in ("/gradio_api/proxy=http://x", "/gradio_api/vibe-edit", "/runs", "//", "/docs"):
+        assert _answer(own, path=path)[0] == 404
 
 
 def test_the_password_is_asked_for_and_compared() -> None:
@@ -122,6 +140,8 @@ def test_the_command_shown_does_what_the_page_does(preset: str) -> None:
     values = preset_values(preset) | {
         "prompt.text": "a street, 1930s; it's raining",
         "control.texture": "3000",
+        "control.strength": 0.75,
+        "control.fidelity": 0.25,
         "control.generativity": 0.35,
         "control.seed": 7,
         "control.samples": 2,
@@ -143,7 +163,7 @@ def test_the_command_shown_does_what_the_page_does(preset: str) -> None:
 def _typed(key: str, text: str) -> Any:
     if key in ("control.seed", "control.samples"):
         return int(text)
-    return float(text) if key in ("control.generativity", "size.scale", "control.texture") else text
+    return text if key.startswith(("prompt", "output", "model")) else float(text)
 
 
 def test_a_preset_moves_the_controls_and_an_unknown_one_is_named() -> None:
@@ -237,15 +257,149 @@ def test_files_have_addresses_only_once_they_are_put_on_the_shelf(tmp_path: Path
     assert "<b>" not in text.split("<body>")[1]
 
 
-def test_earlier_runs_are_found_by_their_reports(tmp_path: Path) -> None:
-    good = tmp_path / "hypir-report-20260102-030405.json"
-    images = '[{"input": "/a", "outputs": ["/b"], "status": "done"}, {"status": "failed"}]'
-    good.write_text(
-        f'{{"summary": {{"done": 1, "failed": 1}}, "images": {images}}}', encoding="utf-8"
-    )
-    (tmp_path / "hypir-report-20260102-030406.json").write_text("[]", encoding="utf-8")
-    (tmp_path / "hypir-report-today.json").write_text("{", encoding="utf-8")
-    assert past_runs(tmp_path) == [
-        PastRun(path=good, title="2026-01-02 03:04:05: 1 done, 1 failed")
+def _report(path: Path, *, time: float, **more: object) -> Path:
+    images = [
+        {"input": "/a", "outputs": ["/b"], "status": "done"},
+        {"input": "/c", "outputs": ["/d"], "status": "failed"},
     ]
-    assert report_pairs(read_report(good)) == [(Path("/a"), (Path("/b"),))]
+    content = {"summary": {"done": 1, "skipped": 0, "failed": 1}, "images": images, **more}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    os.utime(path, (time, time))
+    return path
+
+
+def test_earlier_runs_are_found_by_their_reports_whatever_they_are_called(tmp_path: Path) -> None:
+    first = _report(tmp_path / "hypir-report-today.json", time=1e9)
+    second = _report(tmp_path / "mine.json", time=1e9 + 60, interrupted=True)
+    (tmp_path / "list.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "torn.json").write_text("{", encoding="utf-8")
+    (tmp_path / "elsewhere.json").symlink_to(first)
+    runs = past_runs(tmp_path, permits=lambda path: not path.is_symlink())
+    assert [run.path for run in runs] == [second, first]
+    assert runs[0].title.endswith(": 1 done, 1 failed, interrupted")
+    assert runs[1].title.endswith(": 1 done, 1 failed")
+    assert report_pairs(read_report(first)) == [(Path("/a"), (Path("/b"),))]
+
+
+def _picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save(path)
+    return path
+
+
+def test_links_that_lead_outside_are_reported_and_neither_read_nor_written(tmp_path: Path) -> None:
+    named, outside = tmp_path / "named", tmp_path / "outside"
+    _picture(named / "in" / "fine.png")
+    _picture(named / "in" / "sub" / "kept-out.png")
+    secret = _picture(outside / "secret.png")
+    (named / "in" / "file.png").symlink_to(secret)
+    (named / "in" / "folder").symlink_to(outside)
+    (named / "out").mkdir()
+    (named / "out" / "sub").symlink_to(outside)
+    access, engines = Access([named]), EngineCache()
+    run = FolderRun(source=access.path("in"), target=access.path("out"))
+    task = Task(title="", run=lambda task: None)
+    run_folder_task(task, run, config=RestoreConfig(), engines=engines, permits=access.allows)
+    assert run.counts == {"done": 1, "failed": 3}
+    assert sorted(name for name, _ in run.failures) == ["file.png", "kept-out.png", "secret.png"]
+    assert all("outside the folders" in text for _, text in run.failures)
+    assert sorted(path.name for path in outside.iterdir()) == ["secret.png"]
+    assert [path.name for path in (named / "out").glob("*.png")] == ["fine.png"]
+
+
+def test_images_that_were_there_do_not_count_for_the_time_left(tmp_path: Path) -> None:
+    run = FolderRun(source=tmp_path, target=tmp_path)
+    assert run.share() == 0.0
+    run.total, run.finished, run.counts = 10, 6, {"skipped": 6}
+    assert run.share() == 0.0
+    assert run.share(0.5) == 0.125
+    run.finished = 10
+    assert run.share() == 1.0
+
+
+def test_weights_lie_below_the_folders_or_on_the_hub(tmp_path: Path) -> None:
+    named = tmp_path / "named"
+    named.mkdir()
+    (named / "own.safetensors").touch()
+    (tmp_path / "other.safetensors").touch()
+    access = Access([named])
+    assert access.weights(" ") == ""
+    assert access.weights("owner/repository:file.pth") == "owner/repository:file.pth"
+    assert access.weights("own.safetensors") == str(named / "own.safetensors")
+    for text in ("../other.safetensors", str(tmp_path / "other.safetensors"), "~/x", "missing"):
+        with pytest.raises(InputError):
+            access.weights(text)
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    for name in ("named", "own"):
+        (tmp_path / name).mkdir()
+    worker = Worker()
+    yield Studio(
+        access=Access([tmp_path / "named"]),
+        folder=tmp_path / "own",
+        shelf=Shelf(tmp_path / "own"),
+        worker=worker,
+        engines=EngineCache(),
+    )
+    worker.close()
+
+
+def test_folders_wait_in_a_queue_that_can_be_cleared(studio: Studio) -> None:
+    go, desk = threading.Event(), Desk(studio)
+    other = studio.worker.submit(Task(title="another browser's", run=lambda task: _wait_for(go)))
+    root = studio.access.roots[0]
+    first, second = (
+        desk.restore_folder(root / name, root / "out", NO_PRESET, SHOWN) for name in ("a", "b")
+    )
+    assert desk.current is not None
+    assert desk.current.task is first
+    assert [work.task for work in desk.waiting] == [second]
+    said = status_html(desk, busy_with=other)
+    assert "first: another browser" in said
+    assert f"then: Restoring {root / 'b'}" in said
+    with pytest.raises(InputError, match="already"):
+        desk.restore_folder(root / "a", root / "out", NO_PRESET, SHOWN)
+    desk.cancel_waiting()
+    assert (first.state, second.state) == ("cancelled", "cancelled")
+    go.set()
+
+
+def _wait_for(event: threading.Event) -> None:
+    assert event.wait(30)
+
+
+def test_names_are_no_markup_where_the_page_says_them(studio: Studio) -> None:
+    desk = Desk(studio)
+    root = studio.access.roots[0]
+    task = desk.restore_folder(root / "<img src=x>", root / "out", NO_PRESET, SHOWN)
+    studio.worker.submit(Task(title="last", run=lambda task: None))
+    while task.is_open:
+        time.sleep(0.01)
+    assert task.state == "failed"
+    said = status_html(desk, busy_with=None)
+    assert "<img" not in said
+    assert "&lt;img" in said
+    shown = Shown(title='"><b>', address="/x", downloads=(('a"&.png', "/y"),))
+    assert "<b>" not in viewer_html(shown)
+    assert "/y?download=a%22%26.png" in viewer_html(shown)
+
+
+def test_files_that_became_links_to_elsewhere_are_not_handed_out(
+    studio: Studio, tmp_path: Path
+) -> None:
+    secret = _picture(tmp_path / "secret.png")
+    link = studio.access.roots[0] / "link.png"
+    swapped = _picture(studio.access.roots[0] / "swapped.png")
+    own = _picture(studio.folder / "page.png")
+    link.symlink_to(secret)
+    paths = (link, swapped, own, secret)
+    tokens = [studio.shelf.address(path).rsplit("/", 1)[1] for path in paths]
+    assert [hand_out(studio, token).status_code for token in tokens] == [404, 200, 200, 404]
+    swapped.unlink()
+    swapped.symlink_to(secret)
+    assert hand_out(studio, tokens[1]).status_code == 404
+    assert hand_out(studio, "unknown").status_code == 404
+    named = hand_out(studio, tokens[2], "a.png").headers["content-disposition"]
+    assert named == 'attachment; filename="a.png"'

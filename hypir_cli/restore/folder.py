@@ -23,6 +23,7 @@ from hypir_cli.folder import (
 )
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
+from hypir_cli.folder.scan import Unreadable
 from hypir_cli.images import ImageData, Reading, on_white, read_image
 from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
 from hypir_cli.restore.engine import Engine
@@ -46,6 +47,7 @@ def restore_folder(
     on_tiles: Progress | None = None,
     on_ready: Callable[[Engine], None] = lambda engine: None,
     load_engine: Callable[[RestoreConfig, Sequence[str] | None], Engine] | None = None,
+    permits: Callable[[Path], bool] | None = None,
 ) -> FolderReport:
     """Restore files, folders and patterns into a file or folder.
 
@@ -60,6 +62,8 @@ def restore_folder(
         on_tiles: Told (tiles done, tiles in all) of the image at work.
         on_ready: Gets the engine once it is loaded, before the first image.
         load_engine: Makes the engine from the settings and the prompts that are known; None loads a new one.
+        permits: Whether a file may be read or written; one that may not, a link that leads elsewhere, is reported like one that
+            cannot be read. None permits all.
 
     Returns:
         What became of each image; failed ones are in it, not raised.
@@ -78,6 +82,7 @@ def restore_folder(
         num_samples=config.control.samples,
         output_size=config.size.output_size,
     )
+    jobs, refused = _permitted(jobs, permits)
     run = partial(
         run_folder,
         jobs,
@@ -90,7 +95,7 @@ def restore_folder(
         shard=shard,
         settings=to_dict(config),
         output_pixels=lambda height, width: result_pixels(config, height, width),
-        unreadable=found.unreadable,
+        unreadable=(*found.unreadable, *refused),
         left_out=found.left_out,
     )
     plan = run(_never, dry_run=True)
@@ -120,6 +125,24 @@ def restore_folder(
         if history is not None:
             history.add(made)
     return _compared(report, config, Path(output))
+
+
+def _permitted(
+    jobs: Sequence[Job], permits: Callable[[Path], bool] | None
+) -> tuple[list[Job], list[Unreadable]]:
+    """The jobs whose files may be used, and the inputs of the others."""
+    if permits is None:
+        return list(jobs), []
+    may = [all(map(permits, (job.input_path, *job.output_paths))) for job in jobs]
+    reason = "it, or its result, lies outside the folders that may be used"
+    return (
+        [job for job, allowed in zip(jobs, may, strict=True) if allowed],
+        [
+            Unreadable(path=job.input_path, reason=reason)
+            for job, allowed in zip(jobs, may, strict=True)
+            if not allowed
+        ],
+    )
 
 
 def _remember(event: Event, *, made: list[str], on_event: Callable[[Event], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,3 +63,17 @@ class Access:
         if not path.exists():
             raise InputError(f"{path} does not exist.", hint="check the spelling")
         return path
+
+    def weights(self, text: str) -> str:
+        """A file of weights that a user typed: below one of the folders, or `owner/repository:file` on the hub; empty is none.
+
+        Raises:
+            InputError: It lies elsewhere, or does not exist.
+        """
+        typed = text.strip()
+        if not typed or (_HUB_FILE.fullmatch(typed) and not Path(typed).exists()):
+            return typed
+        return str(self.existing(typed))
+
+
+_HUB_FILE = re.compile(r"[\w.-]+/[\w.-]+:[^:]+")

@@ -11,6 +11,7 @@ from typing import Any
 from hypir_cli.config import schema
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
+from hypir_cli.config.schema import field_doc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,24 +20,35 @@ class Control:
 
     key: str
     """Dotted key of the setting."""
+    label: str
+    """What the page calls it."""
     flag: str
     """Option of `hypir restore` that sets it."""
+    seldom: bool = False
+    """Whether it is folded away at first."""
     number: bool = False
     """Whether what is typed may be a number."""
     whole: bool = False
     """Whether its numbers are whole."""
 
+    @property
+    def info(self) -> str:
+        """What it does: the first part of the setting's description."""
+        return field_doc(RestoreConfig, self.key).split(";")[0].rstrip(".")
+
 
 CONTROLS = (
-    Control(key="model.backbone", flag="--backbone"),
-    Control(key="model.lora", flag="--lora"),
-    Control(key="prompt.text", flag="--prompt"),
-    Control(key="control.texture", flag="--texture", number=True),
-    Control(key="control.generativity", flag="--generativity"),
-    Control(key="control.seed", flag="--seed", whole=True),
-    Control(key="control.samples", flag="--samples", whole=True),
-    Control(key="size.scale", flag="--scale"),
-    Control(key="output.format", flag="--format"),
+    Control(key="prompt.text", label="Prompt", flag="--prompt"),
+    Control(key="control.texture", label="Texture", flag="--texture", number=True),
+    Control(key="control.strength", label="Strength", flag="--strength"),
+    Control(key="control.fidelity", label="Fidelity", flag="--fidelity"),
+    Control(key="control.generativity", label="Generativity", flag="--generativity"),
+    Control(key="size.scale", label="Scale", flag="--scale"),
+    Control(key="control.samples", label="Samples", flag="--samples", whole=True),
+    Control(key="model.backbone", label="Backbone", flag="--backbone", seldom=True),
+    Control(key="model.lora", label="LoRA", flag="--lora", seldom=True),
+    Control(key="control.seed", label="Seed", flag="--seed", seldom=True, whole=True),
+    Control(key="output.format", label="Format", flag="--format", seldom=True),
 )
 """The controls in the order of the page."""
 NO_PRESET = "none"

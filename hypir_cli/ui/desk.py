@@ -43,6 +43,16 @@ class Studio:
     """Loaded models."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Something a desk has asked for."""
+
+    task: Task
+    """How far it is."""
+    run: FolderRun | None = None
+    """What became of its images, where it is a folder."""
+
+
 class Desk:
     """One browser's work.
 
@@ -53,28 +63,56 @@ class Desk:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
         self.photo: Path | None = None
+        self.source = ""
         self.picture: Image.Image | None = None
         self.size: tuple[int, int] = (0, 0)
-        self.task: Task | None = None
         self.shown: Shown | None = None
-        self.run: FolderRun | None = None
+        self._works: list[Work] = []
         self._changes = 0
 
     @property
-    def version(self) -> tuple[int, int, int]:
-        """Changes whenever the page has something new to show."""
-        task = self.task
-        return self._changes, 0 if task is None else id(task), 0 if task is None else task.version
+    def current(self) -> Work | None:
+        """What is being done or comes first; the last that has ended where nothing is left."""
+        if open_works := self._open_works():
+            return open_works[0]
+        return self._works[-1] if self._works else None
 
-    def take(self, path: Path) -> None:
+    @property
+    def waiting(self) -> list[Work]:
+        """What comes after the current work."""
+        return self._open_works()[1:]
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes whenever the page has something new to show."""
+        return self._changes, sum(work.task.version for work in self._works)
+
+    def take(self, path: Path, *, source: str) -> None:
         """Lay a photograph on the desk.
+
+        Args:
+            path: Where it is.
+            source: What the user calls it: its path, or the name of what was dropped.
 
         Raises:
             InputError: It cannot be read.
         """
         self.picture, self.size = thumbnail(path)
-        self.photo, self.shown, self.run = path, None, None
+        self.photo, self.source, self.shown = path, source, None
+        self._works = self._open_works()
         self._changes += 1
+
+    def cancel(self) -> None:
+        """Stop the current work; what waits goes on."""
+        work = self.current
+        if work is not None:
+            work.task.cancel()
+
+    def cancel_waiting(self) -> None:
+        """Take back what has not begun."""
+        for work in self._open_works():
+            if work.task.state == "waiting":
+                work.task.cancel()
 
     def restore(self, preset: str, values: Mapping[str, Any]) -> Task:
         """Begin to restore the photograph.
@@ -130,25 +168,36 @@ class Desk:
     def restore_folder(
         self, source: Path, target: Path, preset: str, values: Mapping[str, Any]
     ) -> Task:
-        """Begin to restore a folder.
+        """Begin to restore a folder, after what is not done yet.
 
         Raises:
-            InputError: Other work is not done.
+            InputError: The same folder is in the queue already.
             ConfigError: A setting is out of range.
         """
         config = settings(preset, values)
         run = FolderRun(source=source, target=target)
         studio = self._studio
+        if any(
+            work.run is not None and (work.run.source, work.run.target) == (source, target)
+            for work in self._open_works()
+        ):
+            raise InputError(
+                f"{source} is being restored into {target} already.", hint="wait, or cancel it"
+            )
 
         def work(task: Task) -> None:
             try:
-                run_folder_task(task, run, config=config, engines=studio.engines)
+                run_folder_task(
+                    task,
+                    run,
+                    config=config,
+                    engines=studio.engines,
+                    permits=studio.access.allows,
+                )
             finally:
                 self._show_pairs(run.pairs, title=str(target))
 
-        task = self._begin(Task(title=f"Restoring {source}", run=work))
-        self.run, self.shown = run, None
-        return task
+        return self._submit(Work(task=Task(title=f"Restoring {source}", run=work), run=run))
 
     def look_at(self, report: Path) -> None:
         """Show the results of an earlier run whose files this page may read.
@@ -166,7 +215,9 @@ class Desk:
     def _show_pairs(self, pairs: list[tuple[Path, tuple[Path, ...]]], *, title: str) -> None:
         rows = comparison_rows(pairs)
         if rows:
-            self._show(Shown(title=title, address=self._studio.shelf.comparison(rows, title=title)))
+            several = any(len(row.after) > 1 for row in rows)
+            address = self._studio.shelf.comparison(rows, title=title, side_by_side=several)
+            self._show(Shown(title=title, address=address))
 
     def _photo(self) -> Path:
         if self.photo is None:
@@ -174,11 +225,19 @@ class Desk:
         return self.photo
 
     def _begin(self, task: Task) -> Task:
-        if self.task is not None and self.task.is_open:
-            raise InputError(f"{self.task.title} is not done yet.", hint="cancel it, or wait")
-        self.task = self._studio.worker.submit(task)
+        """Start work on the photograph, unless something is not done."""
+        if open_works := self._open_works():
+            title = open_works[0].task.title
+            raise InputError(f"{title} is not done yet.", hint="cancel it, or wait")
+        return self._submit(Work(task=task))
+
+    def _submit(self, work: Work) -> Task:
+        self._works.append(work)
         self._changes += 1
-        return task
+        return self._studio.worker.submit(work.task)
+
+    def _open_works(self) -> list[Work]:
+        return [work for work in self._works if work.task.is_open]
 
     def _show(self, shown: Shown) -> None:
         self.shown = shown

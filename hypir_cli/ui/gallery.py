@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from hypir_cli.restore.folder import restore_folder
 from hypir_cli.ui.engines import EngineCache
 from hypir_cli.ui.worker import Task
 
-REPORT_PATTERN = "hypir-report-*.json"
-"""Reports of runs that were started on the page, in the output folder."""
+MAX_RUNS = 50
+"""Most runs that are listed."""
 
 
 @dataclass
@@ -34,6 +34,8 @@ class FolderRun:
     """Images by how they ended."""
     total: int = 0
     """Images of the run; 0 before it is known."""
+    finished: int = 0
+    """Images that are done, skipped or failed."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Image and what is wrong with it, in words."""
     notes: list[tuple[str, str]] = field(default_factory=list)
@@ -41,9 +43,24 @@ class FolderRun:
     pairs: list[tuple[Path, tuple[Path, ...]]] = field(default_factory=list)
     """Input and results of what is finished or was there."""
 
+    def share(self, image: float = 0.0) -> float:
+        """Done of what there is to do, 0..1; what was there already counts on neither side.
+
+        Args:
+            image: Done of the image at work, 0..1.
+        """
+        skipped = self.counts.get("skipped", 0)
+        todo = max(self.total - skipped, 1)
+        return max(0.0, min(1.0, (self.finished - skipped + image) / todo))
+
 
 def run_folder_task(
-    task: Task, run: FolderRun, *, config: RestoreConfig, engines: EngineCache
+    task: Task,
+    run: FolderRun,
+    *,
+    config: RestoreConfig,
+    engines: EngineCache,
+    permits: Callable[[Path], bool],
 ) -> FolderReport:
     """Restore a folder as `hypir restore` does; what is there already is skipped.
 
@@ -52,6 +69,7 @@ def run_folder_task(
         run: Told of every image.
         config: All settings; the report goes into the output folder.
         engines: Where the model comes from.
+        permits: Whether a file may be read or written; links may lead anywhere.
 
     Raises:
         HypirError: The folder or the settings cannot be used.
@@ -59,18 +77,18 @@ def run_folder_task(
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     report_path = run.target / f"hypir-report-{stamp}.json"
-    finished, name = 0, ""
+    name = ""
 
     def on_event(event: Event) -> None:
-        nonlocal finished, name
-        run.total, finished = event.total, event.finished
+        nonlocal name
+        run.total, run.finished = event.total, event.finished
         name = event.job.input_path.name
         _note(run, event)
-        task.advance(finished / event.total, name)
+        task.advance(run.share(), name)
 
     def on_tiles(done: int, total: int) -> None:
-        share = (finished + done / total / config.control.samples) / max(run.total, 1)
-        task.advance(min(share, 1.0), f"{name}, tile {done} of {total}")
+        image = done / total / config.control.samples
+        task.advance(run.share(image), f"{name}, tile {done} of {total}")
 
     task.advance(0.0, "loading")
     return restore_folder(
@@ -81,6 +99,7 @@ def run_folder_task(
         on_event=on_event,
         on_tiles=on_tiles,
         load_engine=engines.load,
+        permits=permits,
     )
 
 
@@ -119,19 +138,31 @@ class PastRun:
     """When, and how it ended."""
 
 
-def past_runs(folder: Path) -> list[PastRun]:
-    """Runs whose reports lie in an output folder, newest first."""
+def past_runs(folder: Path, *, permits: Callable[[Path], bool]) -> list[PastRun]:
+    """Runs whose reports lie in an output folder, newest first; those of the command line too.
+
+    Args:
+        folder: Where results went.
+        permits: Whether a file may be read.
+    """
     found = []
-    for path in sorted(folder.glob(REPORT_PATTERN), reverse=True):
+    reports = [path for path in folder.glob("*.json") if path.is_file() and permits(path)]
+    for path in sorted(reports, key=_time_of, reverse=True):
         try:
-            summary = read_report(path)["summary"]
+            content = read_report(path)
         except InputError:
             continue
-        stamp = path.stem.removeprefix("hypir-report-")
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.strptime(stamp, "%Y%m%d-%H%M%S"))
-        counts = ", ".join(f"{count} {name}" for name, count in summary.items() if count)
-        found.append(PastRun(path=path, title=f"{when}: {counts or 'nothing done'}"))
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(_time_of(path)))
+        counts = [f"{count} {name}" for name, count in content["summary"].items() if count]
+        counts += ["interrupted"] * bool(content.get("interrupted"))
+        found.append(PastRun(path=path, title=f"{when}: {', '.join(counts) or 'nothing done'}"))
+        if len(found) == MAX_RUNS:
+            break
     return found
+
+
+def _time_of(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def read_report(path: Path) -> dict[str, Any]:

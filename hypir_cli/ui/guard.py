@@ -20,10 +20,22 @@ POLICY = (
     "frame-ancestors 'self'; form-action 'self'; base-uri 'self'; object-src 'none'"
 )
 """Content security policy: nothing is fetched from anywhere else."""
+ROUTES = ("/", "/config", "/favicon.ico", "/manifest.json", "/theme.css")
+"""Addresses that the page asks for."""
+ROUTES_BELOW = (
+    "/assets/",
+    "/static/",
+    "/hypir/file/",
+    "/gradio_api/file=",
+    "/gradio_api/heartbeat/",
+    "/gradio_api/queue/",
+    "/gradio_api/upload",
+)
+"""Starts of the others. What else the page library serves (its proxy, its editor, its run history) is not answered."""
 
 
 class Guard:
-    """ASGI middleware that refuses foreign hosts, foreign origins and wrong passwords.
+    """ASGI middleware that refuses foreign hosts, foreign origins, wrong passwords, and addresses that the page never asks for.
 
     A page of another site can make a browser send requests here; such requests carry that site's Origin, or, where the site's
     name was pointed at this machine (DNS rebinding), its name as Host.
@@ -40,7 +52,7 @@ class Guard:
         self._credentials = credentials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with 401 or 403."""
+        """Pass a request on, or answer it with 401, 403 or 404."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -49,6 +61,8 @@ class Guard:
             await _refuse(send, 403, b"this page answers only its own address", scope=scope)
         elif not self._knows_password(headers):
             await _refuse(send, 401, b"a name and a password are needed", scope=scope)
+        elif not _is_known(scope["path"]):
+            await _refuse(send, 404, b"there is no such address", scope=scope)
         else:
             await self._app(scope, receive, _with_policy(send))
 
@@ -58,7 +72,7 @@ class Guard:
             return False
         origin = headers.get("origin")
         if origin is None:
-            return headers.get("sec-fetch-site", b"none") != b"cross-site"
+            return headers.get("sec-fetch-site", b"none") in (b"none", b"same-origin")
         return urlsplit(origin.decode("latin-1")).netloc == host
 
     def _knows_password(self, headers: MutableMapping[str, bytes]) -> bool:
@@ -70,6 +84,10 @@ class Guard:
         except binascii.Error:
             return False
         return kind.lower() == b"basic" and hmac.compare_digest(given, self._credentials.encode())
+
+
+def _is_known(path: str) -> bool:
+    return path in ROUTES or path.startswith(ROUTES_BELOW)
 
 
 def _name(address: str) -> str | None:

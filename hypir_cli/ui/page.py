@@ -1,21 +1,20 @@
-"""The page: its parts, and what happens when one is used."""
+"""What happens when a part of the page is used."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from hypir_cli.config.families import family_names
-from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import RESTORE_PRESETS
-from hypir_cli.config.schema import field_doc
 from hypir_cli.errors import HypirError, InputError
 from hypir_cli.ui.controls import CONTROLS, NO_PRESET, command_line, preset_values
 from hypir_cli.ui.desk import Desk, Desks, Studio
 from hypir_cli.ui.gallery import past_runs
+from hypir_cli.ui.layout import PHOTO_TAB, TABS, Parts, lay_out
 from hypir_cli.ui.words import error_html, status_html, viewer_html
 
 TICK = 0.6
@@ -42,96 +41,63 @@ class Page:
             # A fixed key and secret, so that the browser's memory outlives the server. It holds nothing secret.
             memory = gr.BrowserState({}, storage_key="hypir", secret="hypir")
             seen = gr.State(())
-            gr.Markdown(
-                "# hypir\nDrop a photograph, or type a folder. Nothing leaves this machine."
-            )
-            with gr.Row():
-                with gr.Column(scale=2, min_width=300):
-                    with gr.Tabs():
-                        photo = self._photo_tab()
-                        folder = self._folder_tab()
-                        history = self._history_tab()
-                    preset, controls = _control_panel()
-                    command = gr.Textbox(
-                        label="The same on the command line",
-                        interactive=False,
-                        lines=2,
-                        buttons=["copy"],
-                        elem_id="hypir-command",
-                    )
-                with gr.Column(scale=5, min_width=300):
-                    problem = gr.HTML(elem_id="hypir-problem")
-                    status = gr.HTML(elem_id="hypir-status")
-                    picture = gr.Image(
-                        label="Click a place to try it",
-                        interactive=False,
-                        buttons=[],
-                        format="webp",
-                        elem_id="hypir-picture",
-                    )
-                    viewer = gr.HTML(elem_id="hypir-view")
+            parts = lay_out()
             timer = gr.Timer(TICK)
-        values = [preset, *controls]
-        typed = [folder["source"], folder["target"]]
-        kept = [memory, *values, *typed]
-        with blocks:
-            blocks.load(self._open, [memory], [*kept, command, seen])
+            self._connect_memory(blocks, parts, memory, seen)
+            self._connect_work(parts, memory)
             timer.tick(
-                self._look, [memory, seen], [seen, status, picture, viewer], show_progress="hidden"
+                self._look,
+                [memory, seen],
+                [seen, parts.status, parts.photo.picture, parts.viewer],
+                show_progress="hidden",
             )
-            preset.input(self._choose_preset, [preset], controls).then(
-                self._keep, kept, [memory, command]
-            )
-            for part in [*controls, *typed]:
-                part.change(self._keep, kept, [memory, command], show_progress="hidden")
-            photo["file"].upload(self._take_dropped, [memory, photo["file"]], [problem])
-            gr.on(
-                [photo["open"].click, photo["path"].submit],
-                self._take_typed,
-                [memory, photo["path"]],
-                [problem],
-            )
-            picture.select(self._preview, [memory, *values], [problem])
-            photo["restore"].click(self._restore, [memory, *values], [problem])
-            folder["restore"].click(self._restore_folder, [memory, *values, *typed], [problem])
-            gr.on([photo["cancel"].click, folder["cancel"].click], self._cancel, [memory], None)
-            history["find"].click(self._find_runs, [folder["target"]], [history["runs"], problem])
-            history["runs"].input(self._look_at, [memory, history["runs"]], [problem])
         return blocks
 
-    @staticmethod
-    def _photo_tab() -> dict[str, Any]:
-        with gr.Tab("One photograph"):
-            file = gr.File(
-                label="Drop a photograph, or paste it", type="filepath", elem_id="hypir-drop"
-            )
-            with gr.Row():
-                path = gr.Textbox(
-                    label="or its path on this machine", scale=4, elem_id="hypir-path"
-                )
-                opened = gr.Button("Open", scale=1, min_width=80, elem_id="hypir-open")
-            with gr.Row():
-                restore = gr.Button("Restore", variant="primary", elem_id="hypir-restore")
-                cancel = gr.Button("Cancel", elem_id="hypir-cancel")
-        return {"file": file, "path": path, "open": opened, "restore": restore, "cancel": cancel}
+    def _connect_memory(self, blocks: Any, parts: Parts, memory: Any, seen: Any) -> None:
+        """What is kept over a reload, and the command line that goes with it."""
+        typed = [parts.folder.source, parts.folder.target]
+        kept = [memory, parts.preset, *parts.controls, *typed]
+        keep = {"outputs": [memory, parts.command], "show_progress": "hidden"}
+        blocks.load(self._open, [memory], [*kept, parts.command, seen, parts.tabs])
+        parts.preset.input(
+            self._choose_preset, [parts.preset], parts.controls, show_progress="hidden"
+        ).then(self._keep, kept, **keep)
+        for part in [*parts.controls, *typed]:
+            part.change(self._keep, kept, **keep)
+        for name, tab in zip(TABS, parts.tabs.children, strict=True):
+            tab.select(
+                partial(self._choose_tab, name), [memory], [memory], show_progress="hidden"
+            ).then(self._keep, kept, **keep)
+        photo = parts.photo
+        hidden = {"show_progress": "hidden"}
+        photo.file.upload(
+            self._take_dropped, [memory, photo.file], [parts.problem, photo.file], **hidden
+        ).then(self._keep, kept, **keep)
+        gr.on(
+            [photo.open.click, photo.path.submit],
+            self._take_typed,
+            [memory, photo.path],
+            [parts.problem],
+            **hidden,
+        ).then(self._keep, kept, **keep)
 
-    @staticmethod
-    def _folder_tab() -> dict[str, Any]:
-        with gr.Tab("Folder"):
-            source = gr.Textbox(label="Folder with photographs", elem_id="hypir-source")
-            target = gr.Textbox(label="Folder for the results", elem_id="hypir-target")
-            with gr.Row():
-                restore = gr.Button("Restore all", variant="primary", elem_id="hypir-restore-all")
-                cancel = gr.Button("Cancel", elem_id="hypir-cancel-all")
-            gr.Markdown("Results that are there already are skipped: run it again to go on.")
-        return {"source": source, "target": target, "restore": restore, "cancel": cancel}
-
-    @staticmethod
-    def _history_tab() -> dict[str, Any]:
-        with gr.Tab("History"):
-            find = gr.Button("Runs in the folder for results", elem_id="hypir-find-runs")
-            runs = gr.Radio(label="Runs", choices=[], elem_id="hypir-runs")
-        return {"find": find, "runs": runs}
+    def _connect_work(self, parts: Parts, memory: Any) -> None:
+        """What starts work, stops it, and looks at earlier work."""
+        photo, folder, history = parts.photo, parts.folder, parts.history
+        values = [memory, parts.preset, *parts.controls]
+        said = {"outputs": [parts.problem], "show_progress": "hidden"}
+        photo.picture.select(self._preview, values, **said)
+        photo.restore.click(self._restore, values, **said)
+        folder.restore.click(self._restore_folder, [*values, folder.source, folder.target], **said)
+        gr.on([photo.cancel.click, folder.cancel.click], self._cancel, [memory], **said)
+        folder.clear.click(self._cancel_waiting, [memory], **said)
+        history.find.click(
+            self._find_runs,
+            [folder.target],
+            [history.runs, parts.problem],
+            show_progress="hidden",
+        )
+        history.runs.input(self._look_at, [memory, history.runs], **said)
 
     def _desk(self, memory: Memory) -> Desk:
         """The browser's desk.
@@ -155,26 +121,50 @@ class Page:
         stored = memory.get("values", {})
         values = [stored.get(key, shown[key]) for key in KEYS]
         typed = [str(memory.get("source", "")), str(memory.get("target", ""))]
-        kept, command = self._keep({"desk": name}, preset, *values, *typed)
-        return [kept, preset, *values, *typed, command, ()]
+        tab = memory.get("tab") if memory.get("tab") in TABS else PHOTO_TAB
+        kept, command = self._keep({"desk": name, "tab": tab}, preset, *values, *typed)
+        return [kept, preset, *values, *typed, command, (), gr.Tabs(selected=tab)]
 
     def _keep(self, memory: Memory, preset: str, *rest: Any) -> tuple[Memory, str]:
         """Remember what the controls show, and say it as a command."""
         values = dict(zip(KEYS, rest[: len(KEYS)], strict=True))
         source, target = rest[len(KEYS) :]
+        memory = memory or {}
         kept = {
-            "desk": (memory or {}).get("desk", ""),
+            "desk": memory.get("desk", ""),
+            "tab": memory.get("tab", PHOTO_TAB),
             "preset": preset,
             "values": values,
             "source": source,
             "target": target,
         }
-        photo = self._desk(kept).photo if kept["desk"] else None
-        words = {"source": source or photo or "INPUT", "target": target or "OUTPUT"}
+        return kept, self._command(kept)
+
+    def _command(self, kept: Memory) -> str:
+        """The command line that does what the tab in front does."""
+        words = {"source": "INPUT", "target": "restored/"}
+        if kept["tab"] != PHOTO_TAB:
+            words = {
+                "source": self._full(kept["source"]) or "INPUT",
+                "target": f"{self._full(kept['target']) or 'OUTPUT'}/",
+            }
+        elif kept["desk"]:
+            words["source"] = self._desk(kept).source or "INPUT"
         try:
-            return kept, command_line(preset, values, **words)
+            return command_line(kept["preset"], kept["values"], **words)
         except HypirError as error:
-            return kept, f"# {error.message}"
+            return f"# {error.message}"
+
+    def _full(self, typed: str) -> str:
+        """A typed path as every shell understands it; as it stands where the page may not use it."""
+        try:
+            return str(self._studio.access.path(typed))
+        except InputError:
+            return typed.strip()
+
+    @staticmethod
+    def _choose_tab(name: str, memory: Memory) -> Memory:
+        return {**(memory or {}), "tab": name}
 
     @staticmethod
     def _choose_preset(preset: str) -> list[Any]:
@@ -185,24 +175,35 @@ class Page:
         if not (memory or {}).get("desk"):
             return [gr.skip()] * 4
         desk = self._desk(memory)
-        busy = self._studio.worker.current
-        now = (*desk.version, str(desk.photo), "" if desk.shown is None else desk.shown.address)
-        if tuple(seen) == now and (desk.task is None or desk.task.state != "running"):
+        shown = "" if desk.shown is None else desk.shown.address
+        now = (*desk.version, str(desk.photo), shown)
+        running = desk.current is not None and desk.current.task.state == "running"
+        if tuple(seen) == now and not running:
             return [gr.skip()] * 4
-        same_photo = bool(seen) and seen[3] == now[3]
-        same_view = bool(seen) and seen[4] == now[4]
+        same_photo = len(seen) == len(now) and seen[2] == now[2]
+        same_view = len(seen) == len(now) and seen[3] == now[3]
         return [
             now,
-            status_html(desk, busy_with=busy),
-            gr.skip() if same_photo else desk.picture,
+            status_html(desk, busy_with=self._studio.worker.current),
+            gr.skip() if same_photo else _picture(desk),
             gr.skip() if same_view else viewer_html(desk.shown),
         ]
 
-    def _take_dropped(self, memory: Memory, file: str | None) -> str:
-        return _said(lambda: self._desk(memory).take(Path(file)) if file else None)
+    def _take_dropped(self, memory: Memory, file: str | None) -> tuple[str, None]:
+        """Take the photograph, and make room for the next one."""
+
+        def take() -> None:
+            if file:
+                self._desk(memory).take(Path(file), source=Path(file).name)
+
+        return _said(take), None
 
     def _take_typed(self, memory: Memory, text: str) -> str:
-        return _said(lambda: self._desk(memory).take(self._studio.access.existing(text)))
+        def take() -> None:
+            path = self._studio.access.existing(text)
+            self._desk(memory).take(path, source=str(path))
+
+        return _said(take)
 
     def _restore(self, memory: Memory, preset: str, *values: Any) -> str:
         return _said(lambda: self._desk(memory).restore(preset, self._checked(values)))
@@ -228,14 +229,16 @@ class Page:
 
         return _said(begin)
 
-    def _cancel(self, memory: Memory) -> None:
-        task = self._desk(memory).task if (memory or {}).get("desk") else None
-        if task is not None:
-            task.cancel()
+    def _cancel(self, memory: Memory) -> str:
+        return _said(lambda: self._desk(memory).cancel())
+
+    def _cancel_waiting(self, memory: Memory) -> str:
+        return _said(lambda: self._desk(memory).cancel_waiting())
 
     def _find_runs(self, target: str) -> tuple[Any, str]:
+        access = self._studio.access
         try:
-            runs = past_runs(self._studio.access.existing(target))
+            runs = past_runs(access.existing(target), permits=access.allows)
         except HypirError as error:
             return gr.Radio(choices=[]), error_html(error.message, error.hint)
         choices = [(run.title, str(run.path)) for run in runs]
@@ -247,10 +250,17 @@ class Page:
     def _checked(self, values: tuple[Any, ...]) -> dict[str, Any]:
         """The controls' values; a file that one names must lie where the page may read."""
         found = dict(zip(KEYS, values, strict=True))
-        lora = str(found["model.lora"] or "").strip()
-        if lora and (Path(lora).is_absolute() or Path(lora).exists()):
-            found["model.lora"] = str(self._studio.access.existing(lora))
+        found["model.lora"] = self._studio.access.weights(str(found["model.lora"] or ""))
         return found
+
+
+def _picture(desk: Desk) -> Any:
+    """The photograph that is clicked on, under its name; nothing where there is none."""
+    if desk.photo is None:
+        return gr.Image(value=None, visible=False)
+    height, width = desk.size
+    label = f"{desk.photo.name}, {width} × {height}: click a place to try it"
+    return gr.Image(value=desk.picture, label=label, visible=True)
 
 
 def _said(act: Callable[[], Any]) -> str:
@@ -260,45 +270,3 @@ def _said(act: Callable[[], Any]) -> str:
     except HypirError as error:
         return error_html(error.message, error.hint)
     return ""
-
-
-def _control_panel() -> tuple[gr.Dropdown, list[Any]]:
-    """The preset and the controls, in the order of `CONTROLS`."""
-    preset = gr.Dropdown(
-        label="Preset",
-        choices=[NO_PRESET, *RESTORE_PRESETS],
-        value=NO_PRESET,
-        elem_id="hypir-preset",
-    )
-    makers: dict[str, Callable[..., Any]] = {
-        "model.backbone": lambda **how: gr.Dropdown(choices=list(family_names()), **how),
-        "model.lora": lambda **how: gr.Textbox(max_lines=1, **how),
-        "prompt.text": lambda **how: gr.Textbox(lines=2, **how),
-        "control.texture": lambda **how: gr.Dropdown(
-            choices=["auto", "500", "1000", "2000", "3000", "5000"], allow_custom_value=True, **how
-        ),
-        "control.generativity": lambda **how: gr.Slider(0.0, 1.0, step=0.05, **how),
-        "control.seed": lambda **how: gr.Number(precision=0, minimum=0, **how),
-        "control.samples": lambda **how: gr.Slider(1, 4, step=1, **how),
-        "size.scale": lambda **how: gr.Slider(1.0, 8.0, step=0.5, **how),
-        "output.format": lambda **how: gr.Dropdown(
-            choices=["same", "png", "jpg", "webp", "tiff", "avif"], **how
-        ),
-    }
-    shown = preset_values(NO_PRESET)
-    controls = []
-    with gr.Accordion("Controls", open=True):
-        for key in KEYS:
-            label = (
-                key.rsplit(".", 1)[-1].replace("text", "prompt") if key == "prompt.text" else None
-            )
-            name = label or key.rsplit(".", 1)[-1]
-            controls.append(
-                makers[key](
-                    label=name.capitalize() if name != "lora" else "LoRA",
-                    info=field_doc(RestoreConfig, key),
-                    value=shown[key],
-                    elem_id=f"hypir-{name}",
-                )
-            )
-    return preset, controls

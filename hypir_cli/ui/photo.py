@@ -97,7 +97,7 @@ def restore_photo(
     row = ComparisonRow(name=path.name, before=path, after=results)
     return Shown(
         title=path.name,
-        address=shelf.comparison([row], title=path.name),
+        address=shelf.comparison([row], title=path.name, side_by_side=len(results) > 1),
         downloads=tuple((result.name, shelf.address(result)) for result in results),
         notes=record.notes,
     )
@@ -146,7 +146,8 @@ def preview_place(
         for number, pixels in enumerate(outcome.samples, start=1)
     ]
     row = ComparisonRow(name=f"{path.name}, one place", before=before, after=tuple(after))
-    return Shown(title=f"one place of {path.name}", address=shelf.comparison([row], title=row.name))
+    address = shelf.comparison([row], title=row.name, side_by_side=len(after) > 1)
+    return Shown(title=f"one place of {path.name}", address=address)
 
 
 _NO_OTHER_SIZE = {"long_side": None, "short_side": None, "megapixels": None}

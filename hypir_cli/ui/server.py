@@ -10,8 +10,10 @@ import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -63,21 +65,13 @@ def build_app(studio: Studio, *, hosts: frozenset[str], credentials: str | None)
         credentials: NAME:PASSWORD; None asks for none.
     """
     os.environ.update(_QUIET)  # read when Gradio is imported
-    os.environ.setdefault("GRADIO_TEMP_DIR", str(studio.folder / "dropped"))
+    os.environ["GRADIO_TEMP_DIR"] = str(studio.folder / "dropped")  # goes when the page ends
     import gradio as gr
 
     from hypir_cli.ui.page import Page
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-
-    def hand_out(token: str, download: str | None = None) -> Response:
-        path = studio.shelf.find(token)
-        if path is None or not path.is_file():
-            return PlainTextResponse("there is no such file any more", status_code=404)
-        return FileResponse(path, filename=download) if download else FileResponse(path)
-
-    app.add_api_route(ROUTE + "/{token}", hand_out)
-    fonts = ["system-ui", "sans-serif"]
+    app.add_api_route(ROUTE + "/{token}", partial(hand_out, studio))
     gr.mount_gradio_app(
         app,
         Page(studio).build(),
@@ -86,12 +80,46 @@ def build_app(studio: Studio, *, hosts: frozenset[str], credentials: str | None)
         ssr_mode=False,
         footer_links=[],
         allowed_paths=[],
-        theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
+        theme=_theme(),
         css=_asset("page.css"),
         head=f"<script>{_asset('page.js')}</script>",
     )
     app.add_middleware(Guard, hosts=hosts, credentials=credentials)
     return app
+
+
+def _theme() -> Any:
+    """Fonts of the machine, and grey text that can be read."""
+    import gradio as gr
+
+    theme = gr.themes.Default(
+        primary_hue=gr.themes.colors.blue,
+        neutral_hue=gr.themes.colors.slate,
+        spacing_size=gr.themes.sizes.spacing_sm,
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    return theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+    )
+
+
+def hand_out(studio: Studio, token: str, download: str | None = None) -> Response:
+    """The file of an address; none where it has gone, or leads elsewhere by now.
+
+    Args:
+        studio: What all desks share.
+        token: End of the address.
+        download: Name under which the browser saves it; None shows it.
+    """
+    path = studio.shelf.find(token)
+    allowed = Access([*studio.access.roots, studio.folder])
+    if path is None or not path.is_file() or not allowed.allows(path):
+        return PlainTextResponse("there is no such file any more", status_code=404)
+    return FileResponse(path, filename=download) if download else FileResponse(path)
 
 
 @contextlib.contextmanager

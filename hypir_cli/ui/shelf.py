@@ -57,12 +57,16 @@ class Shelf:
         Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(copy)
         return self.address(copy)
 
-    def comparison(self, rows: Sequence[ComparisonRow], *, title: str) -> str:
-        """Address of a page with a before/after slider for every row.
+    def comparison(
+        self, rows: Sequence[ComparisonRow], *, title: str, side_by_side: bool = False
+    ) -> str:
+        """Address of a page with a before/after slider for every row, or with all samples beside each other.
 
         Raises:
             InputError: A picture cannot be read.
         """
         page = self._folder / f"{secrets.token_hex(8)}.html"
-        write_comparison_page(page, rows, title=title, refer=self.picture)
+        write_comparison_page(
+            page, rows, title=title, refer=self.picture, side_by_side=side_by_side
+        )
         return self.address(page)

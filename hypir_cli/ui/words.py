@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from urllib.parse import quote
 
 from hypir_cli.ui.desk import Desk
 from hypir_cli.ui.gallery import FolderRun
@@ -20,11 +21,12 @@ _STATES = {
 
 
 def status_html(desk: Desk, *, busy_with: Task | None) -> str:
-    """How the work stands: a bar, the time left, what went wrong."""
-    task = desk.task
-    if task is None:
+    """How the work stands: a bar, the time left, what went wrong, what waits."""
+    work = desk.current
+    if work is None:
         return '<p class="hypir-soft">Nothing is being done.</p>'
-    parts = [f"<p><b>{escape(task.title)}</b>: {escape(_STATES[task.state])}{_left(task)}</p>"]
+    task = work.task
+    parts = [f"<p><b>{escape(task.title)}</b>: {escape(_STATES[task.state])}{_time(task)}</p>"]
     if task.is_open:
         parts.append(f'<progress max="1" value="{task.fraction:.4f}" aria-label="done"></progress>')
     if task.state == "waiting" and busy_with is not None and busy_with is not task:
@@ -32,10 +34,13 @@ def status_html(desk: Desk, *, busy_with: Task | None) -> str:
     if task.message:
         kind = "hypir-bad" if task.state == "failed" else "hypir-soft"
         parts.append(f'<p class="{kind}" role="status">{escape(task.message)}</p>')
-    if desk.run is not None:
-        parts.append(_run_html(desk.run))
+    if work.run is not None:
+        parts.append(_run_html(work.run))
     elif desk.shown is not None:
         parts += [f'<p class="hypir-soft">{escape(note)}</p>' for note in desk.shown.notes]
+    parts += [
+        f'<p class="hypir-soft">then: {escape(other.task.title)}</p>' for other in desk.waiting
+    ]
     return "".join(parts)
 
 
@@ -48,14 +53,17 @@ def error_html(message: str, hint: str) -> str:
 def viewer_html(shown: Shown | None) -> str:
     """The before/after page in a frame, and the results to download."""
     if shown is None:
-        return ""
+        return (
+            '<p id="hypir-blank">Before and after appear here, under a slider. Click a place of the photograph to try that '
+            "place alone.</p>"
+        )
     links = "".join(
-        f'<a class="hypir-download" href="{escape(address)}?download={escape(name)}" '
+        f'<a class="hypir-download" href="{escape(address)}?download={quote(name)}" '
         f'download="{escape(name)}">Download {escape(name)}</a>'
         for name, address in shown.downloads
     )
     frame = f'<iframe id="hypir-viewer" src="{escape(shown.address)}" title="{escape(shown.title)}"></iframe>'
-    return f"{links}{frame}"
+    return f"{frame}{links}"
 
 
 def _run_html(run: FolderRun) -> str:
@@ -77,9 +85,16 @@ def _table(title: str, rows: Sequence[tuple[str, str]], *, kind: str) -> str:
     return f'<table class="hypir-list"><caption>{title}</caption>{body}</table>'
 
 
-def _left(task: Task) -> str:
-    seconds = task.seconds_left()
-    if seconds is None:
-        return ""
+def _time(task: Task) -> str:
+    """The time left of running work, the time taken by work that is done."""
+    if task.state == "done" and task.seconds is not None:
+        return f" in {_minutes(task.seconds)}"
+    left = task.seconds_left()
+    return "" if left is None else f", about {_minutes(left)} left"
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f", about {minutes} min {rest:02d} s left" if minutes else f", about {rest} s left"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -39,6 +39,8 @@ class Task:
     """Counts changes, so that a page can see that something is new."""
     started: float | None = None
     """`time.monotonic` of the start."""
+    seconds: float | None = None
+    """How long it took, once it has ended."""
     cancel_requested: threading.Event = field(default_factory=threading.Event)
     """Set by `cancel`."""
 
@@ -67,6 +69,8 @@ class Task:
 
     def end(self, state: State, message: str) -> None:
         """Note how it ended."""
+        if self.started is not None:
+            self.seconds = time.monotonic() - self.started
         self.state, self.message = state, message
         self.version += 1
 
@@ -132,4 +136,4 @@ def _run(task: Task) -> None:
         task.end("failed", f"{type(error).__name__}: {error}")
     else:
         task.fraction = 1.0
-        task.end("done", task.message)
+        task.end("done", "")

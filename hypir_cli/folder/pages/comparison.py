@@ -30,6 +30,7 @@ def write_comparison_page(
     *,
     title: str = "Before and after",
     refer: Callable[[Path], str] | None = None,
+    side_by_side: bool = False,
 ) -> list[tuple[str, str]]:
     """Write a page with a before/after slider for every row.
 
@@ -41,6 +42,7 @@ def write_comparison_page(
         rows: At least one image.
         title: Heading of the page.
         refer: Address of a picture as the page calls it; None refers to the files as described.
+        side_by_side: Open with all versions beside each other instead of two under a slider.
 
     Returns:
         Rows that are not on the page because a picture cannot be read: their names, and why.
@@ -63,7 +65,7 @@ def write_comparison_page(
         title=title,
         lead=f'<p class="soft">{len(images)} image{"" if len(images) == 1 else "s"}</p>',
         body=browser_html(),
-        data={"columns": [], "images": images},
+        data={"columns": [], "images": images, "mode": "side" if side_by_side else "slider"},
         scripts=("view.js", "browser.js"),
     )
     return problems

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { images, columns } = readData("data");
+  const { images, columns, mode: firstMode = "slider" } = readData("data");
   const root = document.getElementById("browser");
   if (!root || !images.length) return;
   const find = (name) => root.querySelector(`[data-part=${name}]`);
@@ -10,7 +10,7 @@
   const view = new View();
   let panes = [];
   let divider = null;
-  let mode = "slider";
+  let mode = firstMode;
 
   const pick = find("image");
   const sides = [find("left"), find("right")];
@@ -82,6 +82,14 @@
     find("next").disabled = Number(pick.value) === images.length - 1;
   }
 
+  function arrange(wanted) {
+    mode = wanted;
+    for (const button of root.querySelectorAll("[data-mode]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
+    }
+    for (const side of sides) side.disabled = mode === "side";
+  }
+
   function choose(index) {
     pick.value = Math.min(images.length - 1, Math.max(0, index));
     const labels = current().versions.map((version) => version.label);
@@ -100,14 +108,7 @@
   find("next").addEventListener("click", () => choose(Number(pick.value) + 1));
   for (const side of sides) side.addEventListener("change", show);
   for (const button of root.querySelectorAll("[data-mode]")) {
-    button.addEventListener("click", () => {
-      mode = button.dataset.mode;
-      for (const other of root.querySelectorAll("[data-mode]")) {
-        other.setAttribute("aria-pressed", String(other === button));
-      }
-      for (const side of sides) side.disabled = mode === "side";
-      show();
-    });
+    button.addEventListener("click", () => { arrange(button.dataset.mode); show(); });
   }
   document.addEventListener("click", (event) => {
     const mark = event.target.closest("[data-image]");
@@ -124,5 +125,8 @@
     event.preventDefault();
   });
   connectZoom(view, stage, root);
+  // One picture leaves nothing to step to.
+  find("image").closest(".group").hidden = images.length === 1;
+  arrange(firstMode);
   choose(0);
 })();
