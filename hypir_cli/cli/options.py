@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from hypir_cli.cli.completion import completer
 from hypir_cli.config import schema
 from hypir_cli.config.flags import Flag, flags_of
 from hypir_cli.errors import ConfigError
@@ -178,6 +179,7 @@ def _parameter(cls: type[Any], flag: Flag, hint: Any) -> inspect.Parameter:
         rich_help_panel=flag.panel or None,
         metavar=flag.metavar or None,
         parser=parser,
+        autocompletion=completer(option_name(flag), hint),
     )
     return inspect.Parameter(
         flag.dotted.replace(".", "__"),
