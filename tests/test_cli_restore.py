@@ -160,14 +160,14 @@ def test_settings_obey_flag_then_file_then_default(photos: Path, tmp_path: Path)
     [
         (["restore", "only-one"], 2, "OUTPUT"),
         (["restore", "nowhere", "out"], 1, "nowhere"),
-        (["restore", PHOTOS, "out", "--scale", "2", "--long-side", "9"], 1, "choose one of"),
+        (["restore", PHOTOS, "out", "--scale", "2", "--long-side", "9"], 2, "hoose one of"),
         (["restore", PHOTOS, "out", "--backbone", "sd9"], 1, "did you mean"),
         (["restore", PHOTOS, "out", "--set", "tiles.sise=3"], 1, "did you mean tiles.size"),
         (["restore", PHOTOS, "out", "--set", "tiles.size=big"], 1, "whole number"),
         (["restore", PHOTOS, "out", "--texture", "much"], 2, "number or auto"),
-        (["restore", PHOTOS, "out", "--shard", "3/2"], 1, "I/N"),
-        (["restore", PHOTOS, "out", "--generativity", "2"], 1, "0..1"),
-        (["restore", PHOTOS, "out", "--device", "tpu"], 1, "auto, cpu, cuda"),
+        (["restore", PHOTOS, "out", "--shard", "3/2"], 2, "I/N"),
+        (["restore", PHOTOS, "out", "--generativity", "2"], 2, "0..1"),
+        (["restore", PHOTOS, "out", "--device", "tpu"], 2, "auto, cpu, cuda"),
     ],
 )
 def test_wrong_usage_says_what_to_do(

@@ -191,6 +191,8 @@ def test_an_unknown_metric_is_refused_with_the_nearest_names():
     with pytest.raises(ConfigError, match="no metric 'pnsr'") as caught:
         find_metric("pnsr")
     assert "psnr" in caught.value.hint
+    assert "color-shift" in caught.value.hint
+    assert "--list-metrics" in caught.value.hint
 
 
 def test_deqa_is_refused_with_its_nearest_maintained_relative():

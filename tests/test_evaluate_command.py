@@ -10,6 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from hypir_cli.cli.app import app
+from hypir_cli.config.evaluate import PROTOCOLS
+from hypir_cli.evaluate.registry import OWN_METRICS
 from tests.eval_sets import NAMES, Sets, make_sets
 
 
@@ -66,6 +68,24 @@ def test_a_broken_image_gives_exit_code_one_and_the_other_figures(sets):
     assert "psnr ↑" in result.output
 
 
+def test_a_metric_given_twice_is_wrong_usage(sets):
+    result = run(sets.soft, "--gt", sets.gt, "--metrics", "psnr,psnr")
+    assert result.exit_code == 2
+    assert "--metrics names psnr more than once" in " ".join(result.output.split())
+
+
+def test_all_metrics_and_protocols_are_listed():
+    shown = run("--list-metrics").output
+    for name in (*OWN_METRICS, *PROTOCOLS, "musiq", "lpips", "fid"):
+        assert name in shown
+    assert "needs --gt" in shown
+
+
+def test_an_unknown_metric_is_told_what_there_is(sets):
+    hint = " ".join(run(sets.soft, "--metrics", "sharpness").output.split())
+    assert all(name in hint for name in ("psnr", "consistency", "--list-metrics"))
+
+
 def test_a_choice_that_there_is_not_is_wrong_usage(sets):
     result = run(sets.soft, "--gt", sets.gt, "--color-space", "lab")
     assert result.exit_code == 2
@@ -84,7 +104,6 @@ def test_a_choice_that_there_is_not_is_wrong_usage(sets):
         ),
         (["--metrics", "psnr", "--restore-report", "x=gone.json"], "gone.json"),
         (["--protocol", "paper"], "there is no protocol 'paper'"),
-        (["--metrics", "psnr,psnr"], "more than once"),
         (["--metrics", "psnr", "--device", "abacus"], "no device"),
     ],
 )

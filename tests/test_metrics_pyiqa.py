@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -179,12 +180,26 @@ def test_the_network_is_as_it_was_afterwards(offline):
 
 def test_a_missing_package_of_a_metric_is_named_with_the_way_out(offline, monkeypatch):
     def without(*_: object, **__: object) -> None:
-        raise ModuleNotFoundError("No module named 'pkg_resources'", name="pkg_resources")
+        raise ModuleNotFoundError("No module named 'icecream'", name="icecream")
 
     monkeypatch.setattr("pyiqa.create_metric", without)
-    with pytest.raises(HypirError, match="metric musiq: it needs pkg_resources") as caught:
+    with pytest.raises(HypirError, match="metric musiq: it needs icecream") as caught:
         loaded("musiq")
-    assert "setuptools<81" in caught.value.hint
+    assert caught.value.hint == "pip install icecream"
+
+
+def test_what_setuptools_dropped_of_pkg_resources_is_there_while_a_metric_is_made(
+    offline, monkeypatch
+):
+    def importing(*_: object, **__: object) -> None:
+        from pkg_resources import packaging
+
+        assert packaging.version.parse("1.7.1") < packaging.version.parse("2")
+
+    known = "pkg_resources" in sys.modules
+    monkeypatch.setattr("pyiqa.create_metric", importing)
+    loaded("musiq")
+    assert ("pkg_resources" in sys.modules) == known
 
 
 def test_set_metrics_get_the_very_files_that_were_paired(offline, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,12 +31,33 @@ def load_describer(config: PromptConfig, device: str) -> Callable[[Image.Image, 
     """
     if config.caption == "none":
         raise ValueError("no captioner is named")
-    captioner = build_captioner(CaptionerConfig(kind=config.caption, device=device))
+    try:
+        captioner = build_captioner(CaptionerConfig(kind=config.caption, device=device))
+    except HypirError as error:
+        raise _from_here(error, config.caption) from error
 
     def describe(picture: Image.Image, path: Path) -> str:
-        outcome = captioner.caption([CaptionInput(image=picture, path=path)])[0]
+        try:
+            outcome = captioner.caption([CaptionInput(image=picture, path=path)])[0]
+        except HypirError as error:
+            raise _from_here(error, config.caption) from error
         if isinstance(outcome, HypirError):
-            raise outcome
+            raise _from_here(outcome, config.caption)
         return outcome
 
     return describe
+
+
+def _from_here(error: HypirError, kind: str) -> HypirError:
+    """The error with a way out for those who restore, where it names options of `hypir caption`."""
+    if "--" not in error.hint or "pip install" in error.hint:
+        return error
+    hint = (
+        f"`hypir caption INPUT --captioner {kind}` has options for the captioner; "
+        "--caption sidecar then takes what it wrote"
+    )
+    if kind == "openai":
+        hint += "; or set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL"
+    found = copy.copy(error)
+    found.hint = hint
+    return found

@@ -35,13 +35,19 @@ COMMANDS = {
 """Name -> function below `hypir_cli.cli`, and the line that `hypir --help` shows."""
 
 
+_RUNNING = "hypir.running"
+"""Where a context keeps the name of the command and the command."""
+
+
 class LazyGroup(TyperGroup):
     """Imports a subcommand when it is run, and turns `HypirError` and Ctrl-C into messages and exit codes."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The real subcommand in place of the line that stands for it in the help."""
         name, _, rest = super().resolve_command(ctx, args)
-        return name, load_command(str(name)), rest
+        command = load_command(str(name))
+        ctx.meta[_RUNNING] = (str(name), command)
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the subcommand that the arguments name."""
@@ -52,7 +58,7 @@ class LazyGroup(TyperGroup):
         except HypirError as error:
             if console.debugging():
                 raise
-            console.print_error(error)
+            console.print_error(_in_own_words(ctx, error))
             raise typer.Exit(1) from error
         except Terminated as error:
             console.err.print(f"Ended by {error.name}; what is finished stays.")
@@ -60,6 +66,15 @@ class LazyGroup(TyperGroup):
         except KeyboardInterrupt as error:
             console.err.print("Interrupted; what is finished stays.")
             raise typer.Exit(console.INTERRUPTED) from error
+
+
+def _in_own_words(ctx: Any, error: HypirError) -> HypirError:
+    """The error with a hint that names what the running command has."""
+    from hypir_cli.cli.hints import fitting_hint
+
+    name, command = ctx.meta[_RUNNING]
+    options = [option for item in command.params for option in item.opts]
+    return HypirError(error.message, hint=fitting_hint(error.hint, command=name, options=options))
 
 
 app = typer.Typer(

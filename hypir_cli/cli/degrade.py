@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hypir_cli.cli import console
+from hypir_cli.cli import completion, console
 from hypir_cli.cli.options import Assignments, ConfigFile, build
 from hypir_cli.config.degradation import PRESETS, DegradationConfig, preset_values
 from hypir_cli.config.schema import to_yaml
@@ -21,7 +21,12 @@ def degrade(
         Path | None, typer.Argument(metavar="OUT", help="Folder for the PNG results.")
     ] = None,
     preset: Annotated[
-        str, typer.Option("--preset", help=f"Settings to start from: {', '.join(PRESETS)}.")
+        str,
+        typer.Option(
+            "--preset",
+            help=f"Settings to start from: {', '.join(PRESETS)}.",
+            autocompletion=completion.degradations,
+        ),
     ] = PRESETS[0],
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Same seed and relative path, same bytes.")

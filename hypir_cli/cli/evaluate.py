@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from hypir_cli.cli import console
 from hypir_cli.cli.options import Assignments, ConfigFile, build, from_settings
-from hypir_cli.config.evaluate import EvaluateConfig, protocol_values
+from hypir_cli.config.evaluate import PROTOCOLS, EvaluateConfig, protocol_values
 from hypir_cli.config.schema import load_yaml
 from hypir_cli.errors import ConfigError
 
@@ -81,10 +82,21 @@ def evaluate(
             rich_help_panel=_PEOPLE,
         ),
     ] = None,
+    list_metrics: Annotated[
+        bool,
+        typer.Option(
+            "--list-metrics",
+            help="Show every metric and every protocol and stop.",
+            rich_help_panel="Measuring",
+        ),
+    ] = False,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
     """Score restored images against clean ones, inputs or nothing, with intervals; compare methods; write reports."""
+    if list_metrics:
+        _list_metrics()
+        return
     settings = _settings(flags, config=config, assignments=assignments)
     if ratings:
         _summarise(ratings, study_key, settings)
@@ -139,6 +151,40 @@ def _reports(items: list[str], name: str) -> dict[str, Path]:
         label, sign, path = item.partition("=")
         found[label if sign else name] = Path(path if sign else item)
     return found
+
+
+def _list_metrics() -> None:
+    """Own metrics with a line each, pyiqa's by what they compare with, and what the protocols take."""
+    from hypir_cli.evaluate.registry import all_metrics
+    from hypir_cli.evaluate.report.tables import heading
+
+    def show(text: str) -> None:
+        console.out.print(text, markup=False, soft_wrap=True)
+
+    every = all_metrics()
+    own = [info for info in every if info.provider.startswith("hypir")]
+    width = max(len(heading(info)) for info in own)
+    show("Without download (stlpips-vgg: with the extra eval or train):")
+    for info in own:
+        needs = f" (needs --{info.needs})" if info.needs else ""
+        show(f"  {heading(info):<{width}}  {info.about}{needs}")
+    others = [info for info in every if info not in own]
+    for title, found in (
+        ("without reference", [item for item in others if not item.needs and item.per_image]),
+        ("compared with --gt", [item for item in others if item.needs and item.per_image]),
+        ("of whole folders", [item for item in others if not item.per_image]),
+    ):
+        if found:
+            show(f"{found[0].provider}, {title}; weights are downloaded once:")
+            console.out.print(
+                Padding(
+                    ", ".join(heading(item).replace(" ", "\u00a0") for item in found), (0, 0, 0, 2)
+                )
+            )
+    if not others:
+        show("More with pyiqa: pip install 'hypir[eval]' (for non-commercial use)")
+    for name in PROTOCOLS:
+        show(f"--protocol {name}: {', '.join(protocol_values(name)['metrics'])}")
 
 
 def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from hypir_cli.cli import console
+from hypir_cli.cli import completion, console
 from hypir_cli.config.families import family_names, find_family
 
 if TYPE_CHECKING:
@@ -28,7 +28,12 @@ def info(
         ),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Show one backbone and the memory it takes.")
+        str | None,
+        typer.Option(
+            "--backbone",
+            help="Show one backbone and the memory it takes.",
+            autocompletion=completion.backbones,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -46,7 +51,10 @@ def info(
 
 
 def fetch(
-    backbone: Annotated[str, typer.Argument(help="Backbone to download, e.g. sd2.")],
+    backbone: Annotated[
+        str,
+        typer.Argument(help="Backbone to download, e.g. sd2.", autocompletion=completion.backbones),
+    ],
     base: Annotated[
         str | None, typer.Option("--base", help="Another hub id for its base weights.")
     ] = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -16,10 +17,14 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from hypir_cli.cli.completion import completer
 from hypir_cli.config import schema
 from hypir_cli.config.flags import Flag, flags_of
+from hypir_cli.errors import ConfigError
 
 T = TypeVar("T")
+_COMMAND_LINE = "command line"
+"""What errors call the layer of flags."""
 
 ConfigFile = Annotated[
     Path | None,
@@ -85,14 +90,72 @@ def build(
     preset: tuple[str, Mapping[str, Any]] | None = None,
     below: schema.Layer | None = None,
 ) -> T:
-    """Settings by the order default, `below`, preset, `--config` file, `--set`, flag."""
+    """Settings by the order default, `below`, preset, `--config` file, `--set`, flag.
+
+    Raises:
+        typer.BadParameter: A flag's value is out of range, or at odds with another.
+        ConfigError: Anything else that is wrong with a layer.
+    """
     layers: list[schema.Layer] = [layer for layer in (below, preset) if layer]
     if config is not None:
         layers.append((str(config), schema.load_yaml(config)))
     if assignments:
         layers.append(("--set", schema.parse_assignments(assignments)))
-    layers.append(("command line", flags))
-    return schema.resolve(cls, layers=layers)
+    try:
+        return schema.resolve(cls, layers=[*layers, (_COMMAND_LINE, flags)])
+    except ConfigError as error:
+        refused = _refused_flag(cls, layers, flags, error)
+        if refused is None:
+            raise
+        text = _in_own_names(cls, _reason(error), refused)
+        raise typer.BadParameter(f"{text[:1].upper()}{text[1:]}") from error
+
+
+def _refused_flag(
+    cls: type[Any], layers: list[schema.Layer], flags: Mapping[str, Any], error: ConfigError
+) -> Flag | None:
+    """The flag without which the settings are not refused, or not for this reason; None where it is not a flag's fault."""
+    guilty = []
+    for flag in flags_of(cls):
+        if flag.dotted not in flags:
+            continue
+        others = {dotted: value for dotted, value in flags.items() if dotted != flag.dotted}
+        try:
+            schema.resolve(cls, layers=[*layers, (_COMMAND_LINE, others)])
+        except ConfigError as other:
+            if _reason(other) == _reason(error):
+                continue
+        guilty.append(flag)
+    named = [flag for flag in guilty if flag.dotted.rpartition(".")[2] in _reason(error)]
+    return next(iter(named or guilty), None)
+
+
+def _reason(error: ConfigError) -> str:
+    """What is wrong, without the layers it came from."""
+    text = str(error.__cause__) if isinstance(error.__cause__, ValueError) else error.message
+    return text.removeprefix(f"{_COMMAND_LINE}: ")
+
+
+def _in_own_names(cls: type[Any], message: str, refused: Flag) -> str:
+    """A message about settings with options in place of their keys."""
+    text = message
+    # The longest first, so that control.texture_gain is not taken for control.texture.
+    for flag in sorted(flags_of(cls), key=lambda flag: -len(flag.dotted)):
+        parts = flag.dotted.split(".")
+        # A word that may be plain English is only taken for a key where it must be one.
+        shortest = 1 if flag == refused or "_" in parts[-1] else 2
+        for start in range(len(parts) - shortest + 1):
+            key = re.escape(".".join(parts[start:]))
+            found = re.subn(rf"(?<![\w.-]){key}(?![\w.]*\w)", option_name(flag), text, count=1)
+            if found[1]:
+                text = found[0]
+                break
+    return text
+
+
+def option_name(flag: Flag) -> str:
+    """How a flag is written on the command line; of a pair, the one that switches on."""
+    return flag.names.partition("/")[0]
 
 
 def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
@@ -116,6 +179,7 @@ def _parameter(cls: type[Any], flag: Flag, hint: Any) -> inspect.Parameter:
         rich_help_panel=flag.panel or None,
         metavar=flag.metavar or None,
         parser=parser,
+        autocompletion=completer(option_name(flag), hint),
     )
     return inspect.Parameter(
         flag.dotted.replace(".", "__"),

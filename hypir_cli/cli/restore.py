@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hypir_cli.cli import console
+from hypir_cli.cli import completion, console
 from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
 from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.places import is_manifest, is_url, local_text
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
-from hypir_cli.models.profiles import PROFILES
+from hypir_cli.models.profiles import ProfileName
 
 if TYPE_CHECKING:
     from hypir_cli.cli.progress import FolderProgress
@@ -47,15 +47,15 @@ def restore(
         typer.Option(
             "--preset",
             metavar="NAME|FILE.yaml",
+            autocompletion=completion.presets,
             help="Settings to start from: old-print, scan, phone-night, web-jpeg, enlarge-x2, enlarge-x4, or a file; "
             "--config and flags beat them.",
         ),
     ] = None,
     profile: Annotated[
-        str,
+        ProfileName,
         typer.Option(
             "--profile",
-            metavar="|".join(PROFILES),
             help="Number format, quantisation, offload and VAE for the memory of a machine; presets, --config and "
             "flags beat it. auto goes by the device's memory and keeps the VAE.",
             rich_help_panel="Runtime",

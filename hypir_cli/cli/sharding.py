@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import typer
+
 from hypir_cli.cli import console
 from hypir_cli.config.launcher import Launch, detect_launch
+from hypir_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from hypir_cli.folder import Shard
@@ -20,10 +23,16 @@ def chosen_shard(text: str | None, *, quiet: bool) -> Shard:
         quiet: Print warnings alone.
 
     Raises:
-        ConfigError: The text, or what a launcher set, makes no sense.
+        typer.BadParameter: The text makes no sense.
+        ConfigError: What a launcher set makes no sense.
     """
     from hypir_cli.folder import Shard, parse_shard
 
     launch = detect_launch(os.environ) if text is None else Launch()
     console.print_launch(launch, quiet=quiet)
-    return Shard(launch.index, launch.count) if text is None else parse_shard(text)
+    if text is None:
+        return Shard(launch.index, launch.count)
+    try:
+        return parse_shard(text)
+    except ConfigError as error:
+        raise typer.BadParameter(error.message) from error

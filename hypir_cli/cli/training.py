@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from hypir_cli.cli import console
+from hypir_cli.cli import completion, console
 from hypir_cli.cli.messages import quiet_followers
 from hypir_cli.cli.options import Assignments
 from hypir_cli.config import schema
@@ -53,6 +53,7 @@ Resume = Annotated[
     str | None,
     typer.Option(
         metavar="auto|PATH",
+        autocompletion=completion.checkpoints,
         help="Go on from the newest checkpoint of the run (auto), or from a checkpoint or run folder.",
     ),
 ]
@@ -61,6 +62,7 @@ PrintConfig = Annotated[
     str | None,
     typer.Option(
         metavar="PRESET",
+        autocompletion=completion.training_presets,
         help=f"Print all settings of a preset with comments and stop: {', '.join(BUILT_IN)}.",
     ),
 ]

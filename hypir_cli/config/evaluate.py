@@ -49,6 +49,8 @@ class BootstrapConfig:
     def __post_init__(self) -> None:
         if self.resamples < 1:
             raise ValueError(f"bootstrap.resamples must be at least 1, got {self.resamples}")
+        if self.seed < 0:
+            raise ValueError(f"bootstrap.seed must not be negative, got {self.seed}")
         if not 0.0 < self.confidence < 1.0:
             raise ValueError(f"bootstrap.confidence must be in 0..1, got {self.confidence}")
 

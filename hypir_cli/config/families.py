@@ -75,5 +75,5 @@ def _unknown(name: str) -> ConfigError:
     near = difflib.get_close_matches(name, known, n=1)
     return ConfigError(
         f"there is no backbone {name!r}.",
-        hint=f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}",
+        hint=f"{f'did you mean {near[0]}? ' if near else ''}known are {', '.join(known)}",
     )

@@ -38,5 +38,5 @@ def shipped_preset(
     near = difflib.get_close_matches(name, known, n=1)
     raise ConfigError(
         f"there is no {_CALLED[kind]} {name!r}.",
-        hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}{other}",
+        hint=f"{f'did you mean {near[0]}? ' if near else ''}known: {', '.join(known)}{other}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,11 +27,11 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if self.actors < 1:
             raise ValueError(f"cluster.actors must be at least 1, got {self.actors}")
-        if self.gpus_per_actor < 0:
+        if not 0 <= self.gpus_per_actor < math.inf:
             raise ValueError(
                 f"cluster.gpus_per_actor must not be negative, got {self.gpus_per_actor}"
             )
-        if self.cpus_per_actor is not None and self.cpus_per_actor <= 0:
+        if self.cpus_per_actor is not None and not 0 < self.cpus_per_actor < math.inf:
             raise ValueError(f"cluster.cpus_per_actor must be above 0, got {self.cpus_per_actor}")
 
 

@@ -9,11 +9,13 @@ import contextlib
 import functools
 import io
 import shutil
+import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -31,9 +33,6 @@ _LOCAL_WEIGHTS = {
     "stlpips": ("stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth"),
 }
 """Weights that a registry package carries: metric -> module, file inside."""
-_MISSING_HINTS = {
-    "pkg_resources": "pip install 'setuptools<81', which still has pkg_resources",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +109,14 @@ def load_set_metric(
 def _create(name: str, *, device: torch.device, timeout: float) -> Any:
     options = _local_weights(name)
     try:
-        with limited_network(timeout), _quiet():
+        with limited_network(timeout), _quiet(), _packaging_of_old():
             from pyiqa import create_metric
 
             return create_metric(name, device=device, **options)
     except ImportError as error:
         module = error.name or "a package"
-        hint = _MISSING_HINTS.get(module, f"pip install {module}")
         raise HypirError(
-            f"metric {name}: it needs {module}, which is missing.", hint=hint
+            f"metric {name}: it needs {module}, which is missing.", hint=f"pip install {module}"
         ) from error
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         text = str(error.reason if isinstance(error, URLError) else error)
@@ -164,6 +162,22 @@ def _quiet() -> Iterator[None]:
     ):
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def _packaging_of_old() -> Iterator[None]:
+    """`pkg_resources.packaging`, which CLIP's package still imports and setuptools has dropped."""
+    if util.find_spec("pkg_resources") is not None:
+        yield
+        return
+    stand_in: Any = types.ModuleType("pkg_resources")
+    stand_in.packaging = import_module("packaging")
+    import_module("packaging.version")
+    sys.modules["pkg_resources"] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules["pkg_resources"]
 
 
 def _pyiqa() -> Any:

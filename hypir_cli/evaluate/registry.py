@@ -122,6 +122,8 @@ _OWN = {
         ),
     )
 }
+OWN_METRICS = tuple(_OWN)
+"""Ids of the metrics of this package."""
 _OFFLINE = tuple(name for name in _OWN if name != "stlpips-vgg")
 
 _ELSEWHERE = {
@@ -141,11 +143,17 @@ def default_metrics(*, gt: bool, lq: bool) -> tuple[str, ...]:
     return tuple(name for name in _OFFLINE if _OWN[name].needs in given)
 
 
+def all_metrics() -> tuple[MetricInfo, ...]:
+    """Own metrics, then pyiqa's by id where it is installed; weights are not looked for."""
+    others = sorted(bridge.catalogue()) if bridge.is_installed() else []
+    return (*_OWN.values(), *(_of_pyiqa(name) for name in others if name not in _OWN))
+
+
 def find_metric(name: str) -> MetricInfo:
     """What a metric is, by its id; its weights are not looked for.
 
     Raises:
-        ConfigError: No such metric; the hint has the nearest names.
+        ConfigError: No such metric; the hint has the nearest names and says what there is.
         HypirError: It is none of the own metrics, and pyiqa is not installed.
     """
     if name in _OWN:
@@ -156,15 +164,22 @@ def find_metric(name: str) -> MetricInfo:
         near = _nearest(name, _OWN)
         raise HypirError(
             f"metric {name}: it needs the package pyiqa, which is not installed.",
-            hint=f"pip install 'hypir[eval]' (pyiqa is for non-commercial use); {near}".rstrip(
-                "; "
-            ),
+            hint=f"pip install 'hypir[eval]' (pyiqa is for non-commercial use); {near}{' ' if near else ''}"
+            f"without it there are {', '.join(_OFFLINE)}",
         )
     catalogue = bridge.catalogue()
     if name not in catalogue:
-        hint = _nearest(name, [*_OWN, *catalogue])
-        raise ConfigError(f"there is no metric {name!r}.", hint=hint or f"known: {', '.join(_OWN)}")
-    entry = catalogue[name]
+        near = _nearest(name, [*_OWN, *catalogue])
+        raise ConfigError(
+            f"there is no metric {name!r}.",
+            hint=f"{near}{' ' if near else ''}known without download: {', '.join(_OFFLINE)}; "
+            "hypir eval --list-metrics shows all",
+        )
+    return _of_pyiqa(name)
+
+
+def _of_pyiqa(name: str) -> MetricInfo:
+    entry = bridge.catalogue()[name]
     return MetricInfo(
         id=name,
         provider=f"pyiqa {bridge.version()}",
@@ -240,5 +255,6 @@ def _stlpips(device: torch.device) -> Score:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
+    """A question after the names that look like it; empty without any."""
     near = difflib.get_close_matches(name.lower(), dict.fromkeys(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(near)}?" if near else ""
