@@ -45,3 +45,27 @@ def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_files_that_a_page_links_are_there(page: Path) -> None:
     for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_that_a_page_shows_have_the_options_they_name(page: Path) -> None:
+    commands = _shown_commands(page.read_text(encoding="utf-8"))
+    options = {name: _options(name) for name, _ in commands}
+    for name, flags in commands:
+        assert set(flags) <= options[name], f"hypir {name}"
+
+
+def _shown_commands(text: str) -> list[tuple[str, list[str]]]:
+    """Subcommand and long options of every `hypir` command in the shell blocks of a page."""
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    found = [re.search(r"(?:^|&& )hypir ([a-z][a-z-]*)(.*)", line) for line in lines]
+    return [(match[1], re.findall(r"(?<=\s)--[a-z][\w-]*", match[2])) for match in found if match]
+
+
+def _options(command: str) -> set[str]:
+    """Long options of a subcommand, as the page of options lists them."""
+    page = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## hypir {command}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    assert section is not None, f"there is no command {command}"
+    return {"--help", *re.findall(r"--[a-z][\w-]*", section[1])}

@@ -71,18 +71,15 @@ def _run_html(run: FolderRun) -> str:
     ended = sum(run.counts.values())
     parts = [f"<p>{ended} of {run.total or '?'} images{': ' + counts if counts else ''}</p>"]
     if run.failures:
-        parts.append(_table("Failed", run.failures, kind="hypir-bad"))
+        parts.append(_list("Failed", run.failures, kind="hypir-bad"))
     if run.notes:
-        parts.append(_table("Notes", run.notes[-20:], kind="hypir-soft"))
+        parts.append(_list("Notes", run.notes[-20:], kind="hypir-soft"))
     return "".join(parts)
 
 
-def _table(title: str, rows: Sequence[tuple[str, str]], *, kind: str) -> str:
-    body = "".join(
-        f'<tr><td>{escape(name)}</td><td class="{kind}">{escape(text)}</td></tr>'
-        for name, text in rows
-    )
-    return f'<table class="hypir-list"><caption>{title}</caption>{body}</table>'
+def _list(title: str, rows: Sequence[tuple[str, str]], *, kind: str) -> str:
+    body = "".join(f"<li><b>{escape(name)}</b> {escape(text)}</li>" for name, text in rows)
+    return f'<p class="{kind}">{title}</p><ul class="hypir-list">{body}</ul>'
 
 
 def _time(task: Task) -> str:
