@@ -162,10 +162,8 @@ def _folder_info(path: Path, *, as_json: bool) -> None:
     from hypir_cli.info.inspection import folder_facts
     from hypir_cli.info.run import is_run_dir, summarize_run
 
-    if is_run_dir(path):
-        facts = summarize_run(path)
-    else:
-        facts = {"folder": str(path), **folder_facts(path)}
+    run = is_run_dir(path)
+    facts = summarize_run(path) if run else {"folder": str(path), **folder_facts(path)}
     _print_facts(facts, as_json=as_json)
 
 
