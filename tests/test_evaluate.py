@@ -14,11 +14,12 @@ from PIL import Image
 from hypir_cli.config.evaluate import PROTOCOLS, EvaluateConfig, MeasureConfig, protocol_values
 from hypir_cli.config.schema import resolve
 from hypir_cli.errors import ConfigError, HypirError, InputError
+from hypir_cli.evaluate import registry
 from hypir_cli.evaluate.bootstrap import mean_interval, resampled_means
 from hypir_cli.evaluate.pairing import images_by_key, pair, read_rgb
 from hypir_cli.evaluate.provenance import commit, protocol_label
 from hypir_cli.evaluate.registry import default_metrics, find_metric
-from hypir_cli.evaluate.results import Evaluation, ranking
+from hypir_cli.evaluate.results import Evaluation, comparable, ranking
 from hypir_cli.evaluate.run import Folders, evaluate
 from hypir_cli.evaluate.speed import read_speed
 from tests.eval_sets import NAMES, Sets, make_sets, save
@@ -112,7 +113,7 @@ def test_without_a_choice_every_metric_that_needs_no_download_is_measured(sets):
         lq=sets.lq,
     )
     row = {name: interval.mean for name, interval in found.summary["soft"].items()}
-    assert row["texture-ratio"] < 0.5
+    assert row["texture-ratio"] > math.log(2)
     assert row["color-shift"] < 3
     assert row["color-shift-lq"] < 3
     assert row["consistency"] > 30
@@ -139,7 +140,49 @@ def test_best_and_second_best_follow_the_metrics_direction():
     means = {"a": 1.0, "b": 3.0, "c": 2.0}
     assert ranking(means, "higher") == ("b", "c", "a")
     assert ranking(means, "lower") == ("a", "c", "b")
-    assert ranking({"half": 0.5, "near": 1.2, "thrice": 3.0}, "one") == ("near", "half", "thrice")
+    assert ranking({"half": 0.7, "near": 0.2, "thrice": 1.1}, "one") == ("near", "half", "thrice")
+
+
+def test_a_ratio_far_above_one_and_one_far_below_do_not_average_to_the_best(sets, monkeypatch):
+    ratios = {"soft": iter((2.05, 0.058, 1.0)), "near": iter((1.2, 0.9, 1.0))}
+    monkeypatch.setattr(
+        registry, "_texture_ratio", lambda restored, gt: next(ratios[current.pop(0)])
+    )
+    current = ["soft", "near"] * len(NAMES)
+    found = evaluate(
+        Folders(methods={"soft": sets.soft, "near": sets.near}, gt=sets.gt), config("texture-ratio")
+    )
+    assert found.ranks["texture-ratio"] == ("near", "soft")
+    wanted = (math.log(2.05) - math.log(0.058)) / 3
+    assert found.summary["soft"]["texture-ratio"].mean == pytest.approx(wanted)
+    assert sorted(found.figures["soft"]["texture-ratio"].values()) == [0.058, 1.0, 2.05]
+
+
+def test_a_flat_result_has_a_finite_ratio():
+    even = comparable({"flat": {"texture-ratio": {"a": 0.0}}}, {"texture-ratio": "one"})
+    assert even["flat"]["texture-ratio"]["a"] == pytest.approx(math.log(1e4))
+
+
+def test_the_inputs_are_a_row_without_a_rank(sets):
+    methods = {"soft": sets.soft, "near": sets.near, "before": sets.lq}
+    for named in (methods, {key: methods[key] for key in ("soft", "near")}):
+        found = evaluate(
+            Folders(methods=named, gt=sets.gt, lq=sets.lq),
+            config("psnr", "consistency", "color-shift-lq"),
+        )
+        assert found.methods == ("soft", "near")
+        assert all(set(order) == {"soft", "near"} for order in found.ranks.values())
+        assert found.baseline.name == ("before" if "before" in named else "input")
+        assert set(found.baseline.summary) == {"psnr"}
+        assert found.baseline.summary["psnr"].count == 3
+        # The soft results are the enlarged inputs before these were stored as JPEG.
+        assert abs(found.baseline.summary["psnr"].mean - found.summary["soft"]["psnr"].mean) < 3
+        assert not found.problems
+
+
+def test_inputs_alone_are_measured_as_a_method(sets):
+    found = evaluate(Folders(methods={"all": sets.lq}, lq=sets.lq), config("consistency"))
+    assert found.methods == ("all",)
 
 
 def test_means_are_over_the_images_that_every_method_has_a_figure_for(sets):

@@ -43,6 +43,30 @@ def test_one_call_compares_methods_and_writes_every_format(sets, tmp_path):
     assert record["images"][0]["restored"]["soft"]["figures"]["psnr"] > 10
 
 
+def test_what_is_piped_marks_the_best_without_colours(sets):
+    result = run(sets.soft, "--name", "soft", "--compare", f"near={sets.near}", "--gt", sets.gt, "--metrics", "psnr")  # fmt: skip
+    assert result.output.count("*") == 2
+    assert "* best" in result.output
+    assert "3 scored of 3 images" in result.output
+    assert "*" not in run(sets.soft, "--gt", sets.gt, "--metrics", "psnr").output
+
+
+def test_the_table_is_printed_in_latex(sets, tmp_path):
+    arguments = (sets.soft, "--compare", f"near={sets.near}", "--gt", sets.gt, "--metrics", "psnr")
+    result = run(*arguments, "--latex", "--report", tmp_path / "t.tex")
+    assert result.exit_code == 0, result.output
+    assert r"near & \textbf{" in result.output
+    assert (tmp_path / "t.tex").read_text() in result.output
+
+
+def test_a_report_that_cannot_be_written_is_known_before_anything_is_measured(sets, tmp_path):
+    (tmp_path / "r.json").mkdir()
+    result = run(sets.soft, "--gt", sets.gt, "--metrics", "psnr", "--report", tmp_path / "r.json")
+    assert result.exit_code == 1
+    assert "cannot write" in result.output
+    assert "psnr ↑" not in result.output
+
+
 def test_a_protocol_can_be_changed_by_a_flag_and_is_then_named_as_changed(sets, tmp_path):
     result = run(
         sets.soft, "--gt", sets.gt, "--protocol", "realsr-crop", "--metrics", "psnr", "--report", tmp_path / "r.json"
@@ -131,6 +155,18 @@ def test_study_and_ratings_go_round(sets, tmp_path):
     assert result.output.index("near") < result.output.index("soft")
     assert "2 raters" in result.output
     assert "100%" in result.output
+    reports = [tmp_path / f"rated.{kind}" for kind in ("json", "csv", "md", "tex", "html")]
+    given = [part for path in reports for part in ("--report", path)]
+    result = run("--ratings", sheets[0], "--ratings", sheets[1], *given)
+    assert result.exit_code == 0, result.output
+    for path in reports:
+        text = path.read_text().partition("<main")[2] or path.read_text()
+        assert text.index("near") < text.index("soft</" if path.suffix == ".html" else "soft"), path
+    record = json.loads(reports[0].read_text())
+    assert record["num_raters"] == 2
+    assert [item["rating"]["mean"] for item in record["methods"]] == [9.0, 4.0]
+    assert "100" in reports[3].read_text()
+    assert r"\begin{tabular}" in run("--ratings", sheets[0], "--latex").output
 
 
 def rated(key: dict, path: Path, *, likes: str) -> Path:

@@ -20,6 +20,7 @@ from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import CheckpointError, ConfigError, HypirError
 from hypir_cli.export.reduce import reduce_rank, summarize
 from hypir_cli.export.run import export_lora
+from hypir_cli.info.inspection import folder_facts
 from hypir_cli.models.backbones.controls import ControlEmbedding
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import CheckpointInfo, read_info, save_tensors
@@ -99,6 +100,11 @@ def test_a_merged_folder_needs_no_lora(sd2: Family, tmp_path: Path, dtype: Any) 
 def test_restore_takes_a_merged_folder_as_it_is(sd2: Family, tmp_path: Path) -> None:
     out = tmp_path / "merged"
     exported(sd2.lora, out, format="merged", base=str(sd2.base))
+    facts = folder_facts(out)
+    assert facts["kind"] == "base weights with a LoRA merged into them"
+    assert (facts["backbone"], facts["coeff_timestep"]) == ("sd2", "150")
+    assert {"unet", "vae", "text_encoder"} <= set(facts)
+    assert facts["unet"].endswith("parameters, F32")
     assert len({path.stat().st_mode for path in (out / "unet").iterdir()}) == 1
     runtime = RuntimeConfig(device="cpu", dtype="fp32")
     merged = load_model(ModelConfig(backbone="sd2", base=str(out)), runtime).backbone

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from hypir_cli.cli.app import app
@@ -51,6 +52,27 @@ def test_a_lora_file_says_what_it_needs(tmp_path: Path) -> None:
     assert facts["lora_rank"] == "2"
     assert facts["texture"] == "yes"
     assert facts["adapters"] == "1"
+
+
+def test_folders_of_weights_say_what_they_are(tmp_path: Path) -> None:
+    tensors = {"x.lora_A.weight": torch.zeros(2, 3), "x.lora_B.weight": torch.zeros(4, 2)}
+    info = CheckpointInfo(backbone="sd2", lora_rank=2, lora_alpha=2.0)
+    save_lora(tmp_path / "checkpoints" / "step-3" / "ema.safetensors", tensors, info=info)
+    facts = json.loads(run("info", tmp_path, "--json").stdout)
+    assert facts["weights"] == "checkpoints/step-3/ema.safetensors"
+    assert (facts["backbone"], facts["lora_rank"]) == ("sd2", "2")
+    (tmp_path / "base" / "unet").mkdir(parents=True)
+    (tmp_path / "base" / "model_index.json").write_text("{}", encoding="utf-8")
+    save_file({"a": torch.zeros(3, 5)}, tmp_path / "base" / "unet" / "model.safetensors")
+    facts = json.loads(run("info", tmp_path / "base", "--json").stdout)
+    assert facts["kind"] == "base weights"
+    assert facts["unet"] == "15 parameters, F32"
+
+
+def test_a_folder_of_something_else_is_an_error(tmp_path: Path) -> None:
+    result = run("info", tmp_path)
+    assert result.exit_code == 1
+    assert "holds no LoRA" in result.output
 
 
 @pytest.mark.parametrize("name", ["nothing.safetensors", "text.pth"])

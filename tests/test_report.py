@@ -11,13 +11,20 @@ import pytest
 from PIL import Image
 
 from hypir_cli.config.evaluate import EvaluateConfig
-from hypir_cli.errors import ConfigError
+from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.evaluate.bootstrap import Interval
 from hypir_cli.evaluate.registry import find_metric
-from hypir_cli.evaluate.report import write_report
+from hypir_cli.evaluate.report import check_report_path, write_report
 from hypir_cli.evaluate.report.plots import strip_plot
 from hypir_cli.evaluate.report.record import to_record
-from hypir_cli.evaluate.report.tables import difference_verdict, number, to_csv, to_markdown
+from hypir_cli.evaluate.report.tables import (
+    conditions,
+    difference_verdict,
+    number,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
 from hypir_cli.evaluate.results import Evaluation
 from hypir_cli.evaluate.run import Folders, evaluate
 from hypir_cli.folder.pages import ComparisonRow, write_comparison_page
@@ -57,6 +64,44 @@ def test_csv_has_a_line_for_every_figure_and_mean(found):
     assert float(rows[-1]["low"]) <= float(rows[-1]["value"]) <= float(rows[-1]["high"])
 
 
+def test_latex_marks_the_best_and_escapes_names(found):
+    text = to_latex(found)
+    assert r"$<$b$>$near$<$/b$>$ & \textbf{" in text
+    assert r"a$|$b & " in text
+    assert r"psnr $\uparrow$" in text
+    assert text.count(r"\\") == 1 + len(found.methods)
+    assert text.startswith("% 3 scored of 3 images; protocol")
+
+
+def test_the_inputs_stand_below_the_methods_in_every_format(sets):
+    folders = Folders(methods={"soft": sets.soft, "near": sets.near}, gt=sets.gt, lq=sets.lq)
+    found = evaluate(folders, EvaluateConfig(metrics=("psnr", "texture-ratio", "consistency")))
+    markdown, latex = to_markdown(found), to_latex(found)
+    row = next(line for line in markdown.splitlines() if line.startswith("| input (unranked)"))
+    assert "**" not in row
+    assert row.endswith("– |")
+    assert "\\|log texture-ratio\\| ↓" in markdown
+    assert latex.count(r"\midrule") == 2
+    rows = list(csv.DictReader(io.StringIO(to_csv(found))))
+    assert {line["image"] for line in rows if line["method"] == "input (unranked)"} == {
+        "(mean)", "(mean of |log|)",
+    }  # fmt: skip
+    record = to_record(found)
+    assert set(record["baseline"]["summary"]) == {"psnr", "texture-ratio"}
+    assert record["metrics"][1]["mean_of"] == "|log figure|"
+
+
+def test_a_report_says_how_many_of_how_many_were_scored(sets, tmp_path):
+    few = tmp_path / "few"
+    for name in ("cup.png", "portrait.png"):
+        few.mkdir(exist_ok=True)
+        (few / name).write_bytes((sets.near / name).read_bytes())
+    (few / "portrait.png").write_bytes(b"broken")
+    found = evaluate(Folders(methods={"few": few}, gt=sets.gt), EvaluateConfig(metrics=("psnr",)))
+    assert conditions(found).startswith("1 scored of 3 images;")
+    assert to_record(found)["num_images_found"] == 3
+
+
 def test_json_says_how_the_figures_came_about(found):
     record = json.loads(json.dumps(to_record(found)))
     assert record["format"] == "hypir-eval/1"
@@ -73,7 +118,7 @@ def test_json_says_how_the_figures_came_about(found):
         (0.1, 0.2, "niqe", "worse"),
         (-0.2, -0.1, "niqe", "better"),
         (-0.1, 0.1, "psnr", "unclear"),
-        (0.1, 0.2, "texture-ratio", "unclear"),
+        (0.1, 0.2, "texture-ratio", "worse"),
     ],
 )
 def test_a_difference_gets_a_verdict_only_when_its_interval_leaves_zero_out(
@@ -81,6 +126,24 @@ def test_a_difference_gets_a_verdict_only_when_its_interval_leaves_zero_out(
 ):
     interval = Interval(mean=(low + high) / 2, low=low, high=high, count=3)
     assert difference_verdict(interval, find_metric(metric)) == verdict
+
+
+def test_images_can_be_sorted_by_how_bad_they_are(found, tmp_path):
+    write_report(tmp_path / "r.html", found)
+    text = (tmp_path / "r.html").read_text()
+    data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    (order,) = data["orders"]
+    assert order["label"] == "psnr, worst first"
+    costs = [-found.figures["soft"]["psnr"][image["name"]] for image in data["images"]]
+    assert order["costs"] == costs
+
+
+@pytest.mark.parametrize("name", ["taken.html", "file/r.html"])
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path, name):
+    (tmp_path / "taken.html").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write"):
+        check_report_path(tmp_path / name)
 
 
 def test_names_cannot_break_out_of_the_page(found, tmp_path):

@@ -132,8 +132,32 @@ def test_a_dot_of_a_plot_shows_its_image_with_its_figures(driver, report):
     )
     assert chosen == "sub/spoon"
     rows = part(driver, "figures").find_elements(By.TAG_NAME, "tr")
-    assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == ["soft", "near"]
+    assert [row.find_element(By.TAG_NAME, "th").text for row in rows] == ["Input", "soft", "near"]
     assert all(float(row.find_element(By.TAG_NAME, "td").text) > 10 for row in rows)
+
+
+def test_images_are_searched_and_sorted_by_the_worst(driver, report):
+    open_page(driver, report("embed"))
+    names = "return [...document.querySelector('[data-part=image]').options].map(o => o.text)"
+    assert driver.execute_script(names) == list(NAMES)
+    part(driver, "search").send_keys("SPO")
+    assert driver.execute_script(names) == ["sub/spoon"]
+    assert part(driver, "count").text == "1 of 3 images"
+    assert not part(driver, "next").is_enabled()
+    part(driver, "search").send_keys("xyz")
+    assert driver.execute_script(names) == []
+    part(driver, "search").clear()
+    driver.execute_script(
+        "const s = document.querySelector('[data-part=order]'); s.value = 0; s.dispatchEvent(new Event('change'))"
+    )
+    figures = []
+    for _ in NAMES:
+        row = part(driver, "figures").find_elements(By.TAG_NAME, "tr")[1]
+        figures.append(float(row.find_element(By.TAG_NAME, "td").text))
+        if part(driver, "next").is_enabled():
+            part(driver, "next").click()
+    assert figures == sorted(figures)
+    assert console_errors(driver) == []
 
 
 def test_a_report_asks_for_nothing_from_a_network(driver, report):

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from hypir_cli.cli.app import app
 from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import InputError
 from hypir_cli.info.run import is_run_dir, plot_curves, read_summary, summarize_run
@@ -48,6 +51,20 @@ def test_facts_compare_with_the_start_and_with_the_input(tmp_path: Path) -> None
     assert facts["updates"] == "50 of 80, 2 skipped"
     assert facts["psnr"] == "22.5 (before training 20), degraded input 19"
     assert Path(facts["curves"]).is_file()
+
+
+def test_facts_of_a_run_come_as_json_and_without_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _write_run(tmp_path / "run")
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    result = CliRunner().invoke(app, ["info", str(run), "--json"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["updates"] == "50 of 80, 2 skipped"
+    assert facts["curves"].startswith("not drawn: drawing curves needs matplotlib")
+    assert "updates" in CliRunner().invoke(app, ["info", str(run)]).stdout
 
 
 def test_curves_are_drawn_as_one_picture(tmp_path: Path) -> None:

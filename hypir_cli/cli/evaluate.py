@@ -20,6 +20,7 @@ from hypir_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from hypir_cli.evaluate.ratings import RatingSummary
+    from hypir_cli.evaluate.report.tables import Cell
     from hypir_cli.evaluate.results import Evaluation
     from hypir_cli.evaluate.run import Folders
 
@@ -55,10 +56,16 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             "--report",
-            help="File to write: .json, .csv, .md or .html; repeatable.",
+            help="File to write: .json, .csv, .md, .tex or .html; repeatable. With --ratings, of the ratings.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    latex: Annotated[
+        bool,
+        typer.Option(
+            "--latex", help="Print the table of means in LaTeX (booktabs).", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
     restore_report: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,7 +106,7 @@ def evaluate(
         return
     settings = _settings(flags, config=config, assignments=assignments)
     if ratings:
-        _summarise(ratings, study_key, settings)
+        _summarise(ratings, study_key, settings, reports=report or [], latex=latex)
         return
     if restored is None:
         raise typer.BadParameter("RESTORED is needed.")
@@ -114,7 +121,7 @@ def evaluate(
             lq=Path(copies.path(lq)) if lq else None,
             restore_reports=_reports(restore_report or [], name),
         )
-        _run(folders, settings, reports=report or [])
+        _run(folders, settings, reports=report or [], latex=latex)
 
 
 def _settings(
@@ -187,7 +194,7 @@ def _list_metrics() -> None:
         show(f"--protocol {name}: {', '.join(protocol_values(name)['metrics'])}")
 
 
-def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path]) -> None:
+def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path], latex: bool) -> None:
     from hypir_cli.evaluate.report import check_report_path, write_report, write_study
     from hypir_cli.evaluate.run import evaluate as measure
 
@@ -199,7 +206,7 @@ def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path]) -> 
             settings,
             on_progress=lambda done, total: status.update(f"measuring: {done} of {total} images"),
         )
-    _print(found)
+    _print(found, latex=latex)
     for path in reports:
         write_report(path, found, images=settings.images)
         console.out.print(f"Report: {path}", markup=False, soft_wrap=True)
@@ -210,35 +217,82 @@ def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path]) -> 
         raise typer.Exit(1)
 
 
-def _print(found: Evaluation) -> None:
+def _print(found: Evaluation, *, latex: bool) -> None:
+    from hypir_cli.evaluate.report.tables import conditions, to_latex
+
+    if latex:
+        typer.echo(to_latex(found), nl=False)
+    else:
+        _print_means(found)
+        console.out.print(conditions(found), markup=False, soft_wrap=True)
+    for problem in found.problems:
+        console.print_warning(f"{problem.what} {problem.hint}".rstrip())
+
+
+def _print_means(found: Evaluation) -> None:
     """Metrics as rows: terminals are narrow, and methods are few."""
-    from hypir_cli.evaluate.report.tables import cell, conditions, heading, speed_cells
+    from hypir_cli.evaluate.report.tables import (
+        baseline_cells,
+        baseline_label,
+        cell,
+        mean_heading,
+        speed_cells,
+    )
 
     table = Table()
     table.add_column("metric")
     for method in found.methods:
         table.add_column(escape(method), justify="right")
-    styles = {"best": "bold green", "second": "underline", "": ""}
-    for info in found.metrics:
+    below: list[list[Cell]] = [[] for _ in found.metrics]
+    if found.baseline is not None:
+        table.add_column(escape(baseline_label(found)), justify="right")
+        below = [[item] for item in baseline_cells(found)]
+    for info, more in zip(found.metrics, below, strict=True):
         cells = [cell(found, method, info) for method in found.methods]
-        texts = [
-            Text.assemble((item.mean, styles[item.mark]), "\n", item.interval) for item in cells
-        ]
-        table.add_row(heading(info), *texts)
+        table.add_row(mean_heading(info), *map(_figure, [*cells, *more]))
     if found.speed:
         rows = zip(*(speed_cells(found.speed.get(method)) for method in found.methods), strict=True)
         for label, row in zip(("seconds / image", "peak GB"), rows, strict=True):
             table.add_row(label, *row)
     console.out.print(table)
-    console.out.print(conditions(found), markup=False, soft_wrap=True)
-    for problem in found.problems:
-        console.print_warning(f"{problem.what} {problem.hint}".rstrip())
+    if _plain() and len(found.methods) > 1:
+        console.out.print("* best")
 
 
-def _summarise(files: list[Path], key: Path | None, settings: EvaluateConfig) -> None:
+def _plain() -> bool:
+    """Whether colours would not be seen: the table goes into a file or another program, or a terminal without them."""
+    return not console.out.is_terminal or console.out.color_system is None
+
+
+def _figure(item: Cell) -> Text:
+    """A figure with its interval; the best is marked in a way that is seen."""
+    styles = {"best": "bold green", "second": "underline", "": ""}
+    mark = "*" if item.mark == "best" and _plain() else ""
+    return Text.assemble((f"{item.mean}{mark}", styles[item.mark]), "\n", item.interval)
+
+
+def _summarise(
+    files: list[Path],
+    key: Path | None,
+    settings: EvaluateConfig,
+    *,
+    reports: list[Path],
+    latex: bool,
+) -> None:
     from hypir_cli.evaluate.ratings import summarise_ratings
+    from hypir_cli.evaluate.report import check_report_path
+    from hypir_cli.evaluate.report.rated import ratings_latex, write_ratings
 
-    _print_ratings(summarise_ratings(files, key=key, bootstrap=settings.bootstrap))
+    for path in reports:
+        check_report_path(path)
+    found = summarise_ratings(files, key=key, bootstrap=settings.bootstrap)
+    if latex:
+        typer.echo(ratings_latex(found), nl=False)
+    else:
+        _print_ratings(found)
+    for path in reports:
+        write_ratings(path, found)
+        console.out.print(f"Report: {path}", markup=False, soft_wrap=True)
 
 
 def _print_ratings(summary: RatingSummary) -> None:

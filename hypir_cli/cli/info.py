@@ -22,8 +22,8 @@ def info(
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE|RUN_DIR]",
-            help="A weights file or the folder of a training run; without it, this machine.",
+            metavar="[FILE|FOLDER]",
+            help="A weights file, a folder of weights (merged too) or of a training run; without it, this machine.",
             show_default=False,
         ),
     ] = None,
@@ -39,7 +39,7 @@ def info(
 ) -> None:
     """Show versions, devices and backbones, or what a weights file or training run is."""
     if path is not None and path.is_dir():
-        _run_info(path)
+        _folder_info(path, as_json=as_json)
     elif path is not None:
         from hypir_cli.info.inspection import file_facts
 
@@ -158,10 +158,13 @@ def _memory_table(rows: list[MemoryRow]) -> Table:
     return table
 
 
-def _run_info(path: Path) -> None:
-    from hypir_cli.info.run import summarize_run
+def _folder_info(path: Path, *, as_json: bool) -> None:
+    from hypir_cli.info.inspection import folder_facts
+    from hypir_cli.info.run import is_run_dir, summarize_run
 
-    _print_facts(summarize_run(path), as_json=False)
+    run = is_run_dir(path)
+    facts = summarize_run(path) if run else {"folder": str(path), **folder_facts(path)}
+    _print_facts(facts, as_json=as_json)
 
 
 def _print_facts(facts: dict[str, str], *, as_json: bool) -> None:

@@ -40,6 +40,8 @@ class Pairing:
     """Image -> input file; empty without LQ."""
     problems: tuple[Problem, ...] = ()
     """Images left out because a partner is missing."""
+    total: int = 0
+    """Images there are, with those that were left out."""
 
 
 def images_by_key(folder: Path) -> dict[str, Path]:
@@ -98,6 +100,7 @@ def pair(methods: Mapping[str, Path], *, gt: Path | None = None, lq: Path | None
         gt=others.get("GT", {}),
         lq=others.get("LQ", {}),
         problems=problems,
+        total=len(every),
     )
 
 

@@ -71,11 +71,17 @@ def prepare(
     )
 
 
-def _resized(images: Tensor, like: Tensor) -> Tensor:
-    size = tuple(like.shape[-2:])
+def resized(images: Tensor, *, height: int, width: int) -> Tensor:
+    """Images of another size, bicubic, within 0..1; those that have it stay as they are."""
+    if images.shape[-2:] == (height, width):
+        return images
     return functional.interpolate(
-        images, size, mode="bicubic", antialias=True, align_corners=False
+        images, (height, width), mode="bicubic", antialias=True, align_corners=False
     ).clamp(0.0, 1.0)
+
+
+def _resized(images: Tensor, like: Tensor) -> Tensor:
+    return resized(images, height=like.shape[-2], width=like.shape[-1])
 
 
 def _check_aspect(restored: Tensor, lq: Tensor) -> None:

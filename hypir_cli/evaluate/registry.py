@@ -105,13 +105,13 @@ _OWN = {
             "texture-ratio",
             "one",
             "gt",
-            "variance of the Laplacian over GT's; below 1 is too smooth",
+            "variance of the Laplacian over GT's; below 1 is too smooth, means are of |log|",
         ),
         _own(
             "grid-score",
             "one",
             "",
-            "power at periods of 2, 4 and 8 pixels over its surroundings; above 1 is a pattern",
+            "power at periods of 2, 4 and 8 pixels over its surroundings; above 1 is a pattern, means are of |log|",
         ),
         _own(
             "consistency",

@@ -16,6 +16,20 @@ from hypir_cli.evaluate.speed import Speed
 
 Figures = dict[str, dict[str, dict[str, float]]]
 """Method -> metric -> image -> figure; what could not be measured is absent."""
+LEAST_RATIO = 1e-4
+"""What smaller ratios count, so that a mean stays finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What the metrics say of the inputs themselves: something to look at, in no ranking."""
+
+    name: str
+    """What tables call it."""
+    figures: Mapping[str, Mapping[str, float]]
+    """Metric -> image -> figure; metrics that compare with the inputs are absent."""
+    summary: Mapping[str, Interval]
+    """Metric -> mean over the images that the methods' means are over, where the inputs have a figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +43,13 @@ class Evaluation:
     figures: Figures
     """Figures of the images."""
     summary: Mapping[str, Mapping[str, Interval]]
-    """Method -> metric -> mean over the images that every method has a figure for."""
+    """Method -> metric -> mean over the images that every method has a figure for; of ratios, the mean of |log ratio|."""
     differences: Mapping[str, Mapping[str, Interval]]
     """Method -> metric -> mean paired difference to the first method."""
     ranks: Mapping[str, tuple[str, ...]]
     """Metric -> methods from best to worst."""
+    baseline: Baseline | None = None
+    """The inputs, where they were given."""
     speed: Mapping[str, Speed] = field(default_factory=dict)
     """Method -> time and memory of its restoration."""
     problems: tuple[Problem, ...] = ()
@@ -45,6 +61,31 @@ class Evaluation:
     def methods(self) -> tuple[str, ...]:
         """Names of the methods, the first being what the others are compared with."""
         return tuple(self.pairing.restored)
+
+    def scored(self, metric: str) -> int:
+        """Images that a metric's means are over."""
+        row = self.summary[self.methods[0]]
+        return row[metric].count if metric in row else 0
+
+
+def comparable(figures: Figures, better: Mapping[str, Better]) -> Figures:
+    """Figures that may be averaged: of a ratio |log ratio|, so that twice as much and half as much do not cancel.
+
+    Args:
+        figures: As measured.
+        better: Metric -> which way is better.
+    """
+    return {
+        method: {
+            metric: {key: _averaged(value, better[metric]) for key, value in row.items()}
+            for metric, row in columns.items()
+        }
+        for method, columns in figures.items()
+    }
+
+
+def _averaged(value: float, better: Better) -> float:
+    return abs(math.log(max(value, LEAST_RATIO))) if better == "one" else value
 
 
 def shared_images(figures: Figures, metric: str, order: Sequence[str]) -> list[str]:
@@ -87,18 +128,31 @@ def differences(
     }
 
 
-def ranking(means: Mapping[str, float], better: Better) -> tuple[str, ...]:
-    """Methods from best to worst."""
-    costs = {
-        method: {"higher": -mean, "lower": mean, "one": _distance_to_one(mean)}[better]
-        for method, mean in means.items()
+def baseline_summary(
+    baseline: Mapping[str, Mapping[str, float]],
+    figures: Figures,
+    order: Sequence[str],
+    bootstrap: BootstrapConfig,
+) -> dict[str, Interval]:
+    """Mean and interval of the inputs, over those of the methods' images that have a figure.
+
+    Args:
+        baseline: Metric -> image -> figure of the inputs, comparable.
+        figures: Of the methods.
+        order: All images.
+        bootstrap: How intervals are made.
+    """
+    found = {
+        metric: [row[key] for key in shared_images(figures, metric, order) if key in row]
+        for metric, row in baseline.items()
     }
+    return {metric: _interval(values, bootstrap) for metric, values in found.items() if values}
+
+
+def ranking(means: Mapping[str, float], better: Better) -> tuple[str, ...]:
+    """Methods from best to worst; means of ratios are those of |log ratio|."""
+    costs = {method: -mean if better == "higher" else mean for method, mean in means.items()}
     return tuple(sorted(costs, key=lambda method: costs[method]))
-
-
-def _distance_to_one(ratio: float) -> float:
-    """Twice as much counts like half as much."""
-    return abs(math.log(ratio)) if ratio > 0 else math.inf
 
 
 def _interval(values: Sequence[float], bootstrap: BootstrapConfig) -> Interval:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from hypir_cli.errors import ConfigError, HypirError, InputError, as_hypir_error
 from hypir_cli.evaluate import registry, results
 from hypir_cli.evaluate.bootstrap import Interval
 from hypir_cli.evaluate.pairing import Pairing, Problem, pair, read_rgb
-from hypir_cli.evaluate.prepare import Prepared, prepare
+from hypir_cli.evaluate.prepare import Prepared, prepare, resized
 from hypir_cli.evaluate.provenance import provenance
 from hypir_cli.evaluate.registry import Metric, MetricInfo
 from hypir_cli.evaluate.results import Evaluation, Figures
@@ -59,15 +59,30 @@ def evaluate(
     unknown = sorted(set(speed) - set(folders.methods))
     if unknown:
         raise ConfigError(f"a restore report is given for {unknown[0]!r}, which is not compared.")
-    pairing = pair(folders.methods, gt=folders.gt, lq=folders.lq)
+    methods, baseline = _without_inputs(folders)
+    pairing = pair(methods, gt=folders.gt, lq=folders.lq)
     metrics, problems = _load(infos, config)
     problems = [*pairing.problems, *unknowable, *problems]
-    figures = _measure(pairing, metrics, config, problems, on_progress or _silent)
-    return _conclude(pairing, metrics, figures, config, problems, speed=speed)
+    figures, inputs = _measure(pairing, metrics, config, problems, on_progress or _silent)
+    found = _conclude(pairing, metrics, figures, config, problems, speed=speed)
+    return replace(found, baseline=_baseline(baseline, found, inputs, config)) if inputs else found
 
 
 def _silent(done: int, total: int) -> None:
     pass
+
+
+def _without_inputs(folders: Folders) -> tuple[dict[str, Path], str]:
+    """The methods that are none of the inputs, and what the inputs are called: they win what compares with them."""
+    methods = dict(folders.methods)
+    if folders.lq is None:
+        return methods, ""
+    place = folders.lq.resolve()
+    others = {name: path for name, path in methods.items() if path.resolve() != place}
+    own = [name for name in methods if name not in others]
+    if own and others:
+        return others, own[0]
+    return methods, next(name for name in ("input", "LQ input", "(input)") if name not in methods)
 
 
 def _chosen(config: EvaluateConfig, folders: Folders) -> tuple[list[MetricInfo], list[Problem]]:
@@ -127,10 +142,12 @@ def _measure(
     config: EvaluateConfig,
     problems: list[Problem],
     on_progress: Progress,
-) -> Figures:
+) -> tuple[Figures, dict[str, dict[str, float]]]:
+    """Figures of the methods, and of the inputs where those are given: metric -> image -> figure."""
     figures: Figures = {
         method: {metric.info.id: {} for metric in metrics} for method in pairing.restored
     }
+    inputs: dict[str, dict[str, float]] = {}
     for done, key in enumerate(pairing.keys):
         on_progress(done, len(pairing.keys))
         try:
@@ -138,18 +155,63 @@ def _measure(
         except Exception as error:  # noqa: BLE001 - one image never stops the rest
             problems.append(_problem(error, subject=f"the references of {key}"))
             continue
+        shape = None
         for method, files in pairing.restored.items():
             try:
                 sample = prepare(read_rgb(files[key]), gt=gt, lq=lq, measure=config.measure)
             except Exception as error:  # noqa: BLE001 - one image never stops the rest
                 problems.append(_problem(error, subject=str(files[key])))
                 continue
+            shape = shape or sample.restored_whole.shape
             for metric in metrics:
                 value = _score(metric, sample, files[key], problems)
                 if value is not None:
                     figures[method][metric.info.id][key] = value
+        if lq is not None and shape is not None:
+            for name, value in _input_figures(lq, shape, gt, metrics, config).items():
+                inputs.setdefault(name, {})[key] = value
     on_progress(len(pairing.keys), len(pairing.keys))
-    return figures
+    return figures, inputs
+
+
+def _input_figures(
+    lq: Tensor,
+    shape: torch.Size,
+    gt: Tensor | None,
+    metrics: Sequence[Metric],
+    config: EvaluateConfig,
+) -> dict[str, float]:
+    """Metric -> figure of an input, enlarged to the restored size; what has none is left out, since nothing hangs on it."""
+    enlarged = resized(lq, height=shape[-2], width=shape[-1])
+    found: dict[str, float] = {}
+    try:
+        sample = prepare(enlarged, gt=gt, lq=None, measure=config.measure)
+    except InputError:
+        return found
+    for metric in metrics:
+        if metric.score is None or metric.info.needs == "lq":
+            continue
+        value = _score(metric, sample, Path("input"), [])
+        if value is not None:
+            found[metric.info.id] = value
+    return found
+
+
+def _baseline(
+    name: str,
+    found: Evaluation,
+    inputs: dict[str, dict[str, float]],
+    config: EvaluateConfig,
+) -> results.Baseline:
+    better = {info.id: info.better for info in found.metrics}
+    known = {metric: row for metric, row in inputs.items() if metric in better}
+    summary = results.baseline_summary(
+        results.comparable({name: known}, better)[name],
+        found.figures,
+        found.pairing.keys,
+        config.bootstrap,
+    )
+    return results.Baseline(name=name, figures=known, summary=summary)
 
 
 def _read(files: Mapping[str, Path], key: str) -> Tensor | None:
@@ -192,7 +254,8 @@ def _conclude(
     speed: Mapping[str, Speed],
 ) -> Evaluation:
     names = [metric.info.id for metric in metrics if metric.info.per_image]
-    summary = results.summarise(figures, names, pairing.keys, config.bootstrap)
+    even = results.comparable(figures, {metric.info.id: metric.info.better for metric in metrics})
+    summary = results.summarise(even, names, pairing.keys, config.bootstrap)
     for metric in metrics:
         if metric.score_set is not None:
             _add_set_figures(metric, pairing, summary, problems)
@@ -207,7 +270,7 @@ def _conclude(
         pairing=pairing,
         figures=figures,
         summary=summary,
-        differences=results.differences(figures, names, pairing.keys, config.bootstrap),
+        differences=results.differences(even, names, pairing.keys, config.bootstrap),
         ranks={
             info.id: results.ranking(
                 {method: row[info.id].mean for method, row in summary.items()}, info.better

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -14,10 +15,17 @@ import torch
 from hypir_cli import __version__
 from hypir_cli.config.families import find_family
 from hypir_cli.errors import CheckpointError
-from hypir_cli.models.checkpoint import load_tensors, read_info
+from hypir_cli.models.checkpoint import (
+    SUFFIX,
+    load_tensors,
+    read_folder_info,
+    read_info,
+    tensor_sizes,
+)
 from hypir_cli.models.device import free_memory
 from hypir_cli.models.hub import cached_base, cached_lora
 from hypir_cli.models.lora import LoraState, read_lora
+from hypir_cli.models.run_weights import find_trained_weights
 
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "pillow")
 """Packages whose versions matter for results."""
@@ -98,6 +106,35 @@ def file_facts(path: Path) -> dict[str, str]:
             "note": error.message,
             **_sizes({key: value.numel() for key, value in tensors.items()}),
         }
+
+
+def folder_facts(folder: Path) -> dict[str, str]:
+    """What a folder of weights is, for people: a base in diffusers' layout, merged or not, or one that holds a LoRA.
+
+    Raises:
+        CheckpointError: It is none of these, or damaged.
+    """
+    info = read_folder_info(folder)
+    if info is None and not (folder / "model_index.json").is_file():
+        weights = find_trained_weights(folder)
+        return {"weights": str(weights.relative_to(folder)), **file_facts(weights)}
+    facts = {"kind": "base weights"}
+    if info is not None:
+        # Rank and targets are those of the adapters that are in the weights now.
+        facts = {**_plain(asdict(info)), "kind": "base weights with a LoRA merged into them"}
+    return {**facts, **_component_facts(folder)}
+
+
+def _component_facts(folder: Path) -> dict[str, str]:
+    """Parameters and number format of every network in a folder of diffusers' layout."""
+    facts = {}
+    for part in sorted(path for path in folder.iterdir() if path.is_dir()):
+        sizes: Counter[str] = Counter()
+        for path in sorted(part.glob(f"*{SUFFIX}")):
+            sizes += Counter(tensor_sizes(path))
+        if sizes:
+            facts[part.name] = ", ".join(f"{n:,} parameters, {dtype}" for dtype, n in sizes.items())
+    return facts
 
 
 def _lora_facts(state: LoraState, *, ours: bool) -> dict[str, str]:

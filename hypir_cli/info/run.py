@@ -80,7 +80,7 @@ def summarize_run(run_dir: Path) -> dict[str, str]:
     """Facts about a run as text by label, and its curves drawn into its folder.
 
     Raises:
-        InputError: The folder is not that of a training run, or the picture cannot be drawn.
+        InputError: The folder is not that of a training run.
     """
     run = read_summary(run_dir)
     facts = {
@@ -100,8 +100,17 @@ def summarize_run(run_dir: Path) -> dict[str, str]:
         for name, value in run.last.items()
         if name.startswith(("loss/", "logits/")) or name in ("psnr/clean", "steps_per_second")
     }
-    facts["curves"] = str(plot_curves(run_dir))
+    facts["curves"] = _curves(run_dir)
     return facts
+
+
+def _curves(run_dir: Path) -> str:
+    """Where the picture of the curves is, or why there is none: the facts matter more."""
+    try:
+        return str(plot_curves(run_dir))
+    except InputError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        return f"not drawn: {error.message.rstrip('.')}{hint}"
 
 
 def plot_curves(run_dir: Path, path: Path | None = None) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import pickle
 import stat
@@ -138,6 +139,24 @@ def read_folder_info(folder: Path) -> CheckpointInfo | None:
     if not path.is_file():
         return None
     return _info_from_header({HEADER_KEY: path.read_text(encoding="utf-8")}, path=path)
+
+
+def tensor_sizes(path: Path) -> dict[str, int]:
+    """Parameters of a safetensors file by number format (F32, F16, BF16...), without reading them.
+
+    Raises:
+        CheckpointError: The file cannot be read.
+    """
+    sizes: dict[str, int] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no dict
+                tensor = file.get_slice(name)
+                dtype = str(tensor.get_dtype())
+                sizes[dtype] = sizes.get(dtype, 0) + math.prod(tensor.get_shape())
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from error
+    return sizes
 
 
 def read_header(path: Path) -> dict[str, str]:

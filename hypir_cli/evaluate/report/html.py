@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Literal
@@ -11,16 +11,20 @@ from typing import Literal
 from hypir_cli.evaluate.registry import MetricInfo
 from hypir_cli.evaluate.report.plots import COLORS, strip_plot
 from hypir_cli.evaluate.report.tables import (
+    baseline_cells,
+    baseline_label,
     cell,
     conditions,
+    coverage,
     difference_verdict,
     heading,
     interval_text,
+    mean_heading,
     number,
     signed,
     speed_cells,
 )
-from hypir_cli.evaluate.results import Evaluation
+from hypir_cli.evaluate.results import Evaluation, comparable
 from hypir_cli.folder.pages.page import browser_html, write_page
 from hypir_cli.folder.pages.pictures import Pictures, chosen_placement
 
@@ -52,6 +56,7 @@ def write_html(
         data={
             "columns": [info.id for info in evaluation.metrics if info.per_image],
             "images": [_versions(evaluation, key, pictures) for key in shown],
+            "orders": _orders(evaluation, shown),
         },
         scripts=("view.js", "browser.js"),
     )
@@ -92,7 +97,7 @@ def _versions(evaluation: Evaluation, key: str, pictures: Pictures) -> dict[str,
     versions: list[dict[str, object]] = []
     for label, file in _files(evaluation, key).items():
         version: dict[str, object] = {"label": label, "src": pictures.add(file)}
-        columns = evaluation.figures.get(label)
+        columns = _figures(evaluation, label)
         if columns is not None:
             version["figures"] = {
                 metric: number(values[key]) for metric, values in columns.items() if key in values
@@ -101,11 +106,39 @@ def _versions(evaluation: Evaluation, key: str, pictures: Pictures) -> dict[str,
     return {"name": key, "versions": versions}
 
 
+def _figures(evaluation: Evaluation, label: str) -> Mapping[str, Mapping[str, float]] | None:
+    """Metric -> image -> figure of a version; None where it has none."""
+    if label == "Input" and evaluation.baseline is not None:
+        return evaluation.baseline.figures
+    return evaluation.figures.get(label)
+
+
+def _orders(evaluation: Evaluation, keys: Sequence[str]) -> list[dict[str, object]]:
+    """Ways to sort the images: for every metric, how bad the first method's figure is; none where it has no figure."""
+    first = evaluation.methods[0]
+    better = {info.id: info.better for info in evaluation.metrics}
+    even = comparable({first: dict(evaluation.figures[first])}, better)[first]
+    return [
+        {
+            "label": f"{info.id}, worst first",
+            "costs": [
+                None if key not in even[info.id] else _cost(even[info.id][key], info)
+                for key in keys
+            ],
+        }
+        for info in evaluation.metrics
+        if info.per_image
+    ]
+
+
+def _cost(value: float, info: MetricInfo) -> float:
+    return -value if info.better == "higher" else value
+
+
 def _lead(evaluation: Evaluation) -> str:
     facts = evaluation.provenance
-    count = len(evaluation.pairing.keys)
     items = {
-        "Images": str(count),
+        "Images": coverage(evaluation),
         "Methods": str(len(evaluation.methods)),
         "Protocol": str(facts["protocol"]),
         "Date": str(facts["date"]).replace("T", " "),
@@ -138,7 +171,7 @@ def _dot(index: int) -> str:
 def _table(evaluation: Evaluation) -> str:
     speed = evaluation.speed
     heads = [
-        f'<th scope="col" title="{escape(info.about)}">{escape(heading(info))}</th>'
+        f'<th scope="col" title="{escape(info.about)}">{escape(mean_heading(info))}</th>'
         for info in evaluation.metrics
     ]
     if speed:
@@ -149,13 +182,26 @@ def _table(evaluation: Evaluation) -> str:
         if speed:
             cells += [f"<td>{text}</td>" for text in speed_cells(speed.get(method))]
         rows.append(f'<tr><th scope="row">{_dot(index)}{escape(method)}</th>{"".join(cells)}</tr>')
-    marks = "Best in green, second best underlined. " if len(rows) > 1 else ""
+    rows += _baseline_row(evaluation)
+    marks = "Best in green, second best underlined. " if len(evaluation.methods) > 1 else ""
     return (
         '<section class="card"><h2>Means</h2><div class="scroll"><table>'
-        f"<caption>{marks}Arrows say which way is better; small figures are bootstrap intervals.</caption>"
+        f"<caption>{escape(coverage(evaluation))}. {marks}Arrows say which way is better; small figures are bootstrap intervals.</caption>"
         f'<thead><tr><th scope="col">Method</th>{"".join(heads)}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
+
+
+def _baseline_row(evaluation: Evaluation) -> list[str]:
+    if evaluation.baseline is None:
+        return []
+    cells = [
+        f'<td><span class="mean">{item.mean}</span><span class="ci">{item.interval}</span></td>'
+        for item in baseline_cells(evaluation)
+    ]
+    cells += ["<td>–</td>", "<td>–</td>"] if evaluation.speed else []
+    label = escape(baseline_label(evaluation))
+    return [f'<tr class="baseline"><th scope="row">{label}</th>{"".join(cells)}</tr>']
 
 
 def _cell(evaluation: Evaluation, method: str, info: MetricInfo) -> str:
@@ -181,7 +227,7 @@ def _differences(evaluation: Evaluation) -> str:
                 f'<td>{signed(interval.mean)}<span class="ci">{interval_text(interval)}</span>{word}</td>'
             )
         rows.append(f'<tr><th scope="row">{_dot(index)}{escape(method)}</th>{"".join(cells)}</tr>')
-    heads = "".join(f'<th scope="col">{escape(heading(info))}</th>' for info in infos)
+    heads = "".join(f'<th scope="col">{escape(mean_heading(info))}</th>' for info in infos)
     return (
         f'<section class="card"><h2>Difference to {escape(evaluation.methods[0])}</h2><div class="scroll"><table>'
         "<caption>Mean of the differences image by image, with the paired bootstrap interval. A verdict stands "
@@ -196,11 +242,17 @@ def _plots(evaluation: Evaluation) -> str:
     for info in evaluation.metrics:
         if not info.per_image:
             continue
-        values = {method: columns[info.id] for method, columns in evaluation.figures.items()}
+        values = {
+            method: columns[info.id]
+            for method, columns in comparable(
+                {name: {info.id: row[info.id]} for name, row in evaluation.figures.items()},
+                {info.id: info.better},
+            ).items()
+        }
         means = {method: row[info.id] for method, row in evaluation.summary.items()}
         plot = strip_plot(f"{info.id} of every image by method", values, means)
         plots.append(
-            f'<div class="plot"><h3>{escape(heading(info))}</h3>'
+            f'<div class="plot"><h3>{escape(mean_heading(info))}</h3>'
             f'<p class="note">{escape(info.about)}</p>{plot}</div>'
         )
     return (

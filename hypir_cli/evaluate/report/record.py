@@ -20,9 +20,18 @@ def to_record(evaluation: Evaluation) -> dict[str, object]:
     return {
         "format": FORMAT,
         **evaluation.provenance,
-        "metrics": [asdict(info) for info in evaluation.metrics],
+        "metrics": [
+            {
+                **asdict(info),
+                "mean_of": "|log figure|" if info.better == "one" else "figure",
+                "scored": evaluation.scored(info.id),
+            }
+            for info in evaluation.metrics
+        ],
         "num_images": len(pairing.keys),
+        "num_images_found": max(pairing.total, len(pairing.keys)),
         "summary": _intervals(evaluation.summary),
+        "baseline": _baseline(evaluation),
         "differences_to": evaluation.methods[0],
         "differences": _intervals(evaluation.differences),
         "ranking": {metric: list(order) for metric, order in evaluation.ranks.items()},
@@ -46,6 +55,21 @@ def to_record(evaluation: Evaluation) -> dict[str, object]:
             for key in pairing.keys
         ],
         "problems": [asdict(problem) for problem in evaluation.problems],
+    }
+
+
+def _baseline(evaluation: Evaluation) -> dict[str, object] | None:
+    """The inputs, which are in no ranking."""
+    found = evaluation.baseline
+    if found is None:
+        return None
+    return {
+        "name": found.name,
+        "summary": {metric: asdict(interval) for metric, interval in found.summary.items()},
+        "figures": {
+            metric: {key: _number(value) for key, value in row.items()}
+            for metric, row in found.figures.items()
+        },
     }
 
 

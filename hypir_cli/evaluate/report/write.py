@@ -9,25 +9,30 @@ from typing import Literal
 from hypir_cli.errors import ConfigError
 from hypir_cli.evaluate.report.html import write_html
 from hypir_cli.evaluate.report.record import to_record
-from hypir_cli.evaluate.report.tables import to_csv, to_markdown
+from hypir_cli.evaluate.report.tables import to_csv, to_latex, to_markdown
 from hypir_cli.evaluate.results import Evaluation
 from hypir_cli.images import atomic_file
+from hypir_cli.images.atomic import unwritable
 
-REPORT_SUFFIXES = (".json", ".csv", ".md", ".html")
+REPORT_SUFFIXES = (".json", ".csv", ".md", ".tex", ".html")
 """Formats a report may have."""
 
 
 def check_report_path(path: Path) -> None:
-    """Refuse a report name of unknown format before any work is spent.
+    """Refuse a report of unknown format, or in a place that cannot be written, before any work is spent.
 
     Raises:
         ConfigError: Another suffix.
+        InputError: The place cannot be written.
     """
     if path.suffix.lower() not in REPORT_SUFFIXES:
         raise ConfigError(
             f"a report ends in {', '.join(REPORT_SUFFIXES)}, got {path.name!r}.",
             hint=f"e.g. --report {path.stem or 'report'}.html",
         )
+    problem = unwritable(path)
+    if problem is not None:
+        raise problem
 
 
 def write_report(
@@ -36,7 +41,7 @@ def write_report(
     *,
     images: Literal["auto", "embed", "beside", "none"] = "auto",
 ) -> None:
-    """Write the report atomically; the suffix chooses JSON, CSV, Markdown or HTML.
+    """Write the report atomically; the suffix chooses JSON, CSV, Markdown, LaTeX or HTML.
 
     Raises:
         ConfigError: Another suffix.
@@ -50,6 +55,7 @@ def write_report(
     if suffix == ".json":
         text = json.dumps(to_record(evaluation), indent=2, ensure_ascii=False) + "\n"
     else:
-        text = to_csv(evaluation) if suffix == ".csv" else to_markdown(evaluation)
+        make = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}[suffix]
+        text = make(evaluation)
     with atomic_file(path) as file:
         file.write(text.encode("utf-8", errors="surrogateescape"))

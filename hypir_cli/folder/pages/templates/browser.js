@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { images, columns, mode: firstMode = "slider" } = readData("data");
+  const { images, columns, orders = [], mode: firstMode = "slider" } = readData("data");
   const root = document.getElementById("browser");
   if (!root || !images.length) return;
   const find = (name) => root.querySelector(`[data-part=${name}]`);
@@ -14,9 +14,32 @@
 
   const pick = find("image");
   const sides = [find("left"), find("right")];
-  pick.append(...images.map((image, index) => new Option(image.name, index)));
+  const search = find("search");
+  const order = find("order");
+  let listed = images.map((_, index) => index);
+  order.append(...["by name", ...orders.map((item) => item.label)].map((label, index) => new Option(label, index - 1)));
+  order.parentElement.hidden = !orders.length;
 
   const current = () => images[Number(pick.value)];
+  const place = () => listed.indexOf(Number(pick.value));
+
+  /* The images whose names hold the words that are looked for, in the order that is asked for; unmeasured ones last. */
+  function list() {
+    const words = search.value.normalize("NFC").toLocaleLowerCase().split(/\s+/).filter(Boolean);
+    const holds = (name) => words.every((word) => name.includes(word));
+    const costs = orders[Number(order.value)]?.costs;
+    listed = images.map((_, index) => index).filter((index) => holds(images[index].name.normalize("NFC").toLocaleLowerCase()));
+    if (costs) listed.sort((a, b) => (costs[b] ?? -Infinity) - (costs[a] ?? -Infinity) || a - b);
+    pick.replaceChildren(...listed.map((index) => new Option(images[index].name, index)));
+    pick.disabled = !listed.length;
+    find("count").textContent = `${listed.length} of ${images.length} images`;
+  }
+
+  function relist() {
+    list();
+    if (listed.length) choose(listed[0]);
+    else for (const name of ["previous", "next"]) find(name).disabled = true;
+  }
   const tag = (text, side) => {
     const element = document.createElement("span");
     element.className = `tag ${side}`;
@@ -78,8 +101,8 @@
     (mode === "side" ? showSideBySide : showSlider)();
     showFigures();
     view.changed();
-    find("previous").disabled = Number(pick.value) === 0;
-    find("next").disabled = Number(pick.value) === images.length - 1;
+    find("previous").disabled = place() <= 0;
+    find("next").disabled = place() === listed.length - 1;
   }
 
   function arrange(wanted) {
@@ -91,7 +114,12 @@
   }
 
   function choose(index) {
-    pick.value = Math.min(images.length - 1, Math.max(0, index));
+    if (index < 0) return;
+    if (!listed.includes(index)) {
+      search.value = "";
+      list();
+    }
+    pick.value = index;
     const labels = current().versions.map((version) => version.label);
     sides.forEach((side, position) => {
       const chosen = side.selectedOptions[0]?.textContent;
@@ -104,8 +132,13 @@
   }
 
   pick.addEventListener("change", () => choose(Number(pick.value)));
-  find("previous").addEventListener("click", () => choose(Number(pick.value) - 1));
-  find("next").addEventListener("click", () => choose(Number(pick.value) + 1));
+  function step(count) {
+    if (listed.length) choose(listed[Math.min(listed.length - 1, Math.max(0, place() + count))]);
+  }
+  find("previous").addEventListener("click", () => step(-1));
+  find("next").addEventListener("click", () => step(1));
+  search.addEventListener("input", relist);
+  order.addEventListener("change", relist);
   for (const side of sides) side.addEventListener("change", show);
   for (const button of root.querySelectorAll("[data-mode]")) {
     button.addEventListener("click", () => { arrange(button.dataset.mode); show(); });
@@ -118,8 +151,8 @@
   });
   document.addEventListener("keydown", (event) => {
     if (event.target.closest?.("select, input, .handle")) return;
-    const step = { j: 1, ArrowRight: 1, k: -1, ArrowLeft: -1 }[event.key];
-    if (step) choose(Number(pick.value) + step);
+    const steps = { j: 1, ArrowRight: 1, k: -1, ArrowLeft: -1 }[event.key];
+    if (steps) step(steps);
     else if (event.key === " " && divider && !event.target.closest?.("button, a")) divider.flip();
     else return;
     event.preventDefault();
@@ -128,5 +161,6 @@
   // One picture leaves nothing to step to.
   find("image").closest(".group").hidden = images.length === 1;
   arrange(firstMode);
-  choose(0);
+  list();
+  choose(listed[0]);
 })();
