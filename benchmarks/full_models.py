@@ -13,6 +13,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
+    AutoencoderTiny,
     Flux2Transformer2DModel,
     FluxTransformer2DModel,
     SD3Transformer2DModel,
@@ -55,9 +56,12 @@ PROMPT_SHAPES: dict[str, tuple[tuple[int, int], int | None]] = {
 """Tokens and width of the text sequence, and length of the pooled vector."""
 
 
-def build_full(name: str) -> Backbone:
-    """A full-size backbone with its text encoders, without tokenizers: it cannot encode prompts, all else works."""
-    backbone = BUILDERS[name]()
+def build_full(name: str, *, small_vae: bool = False) -> Backbone:
+    """A full-size backbone with its text encoders, without tokenizers: it cannot encode prompts, all else works.
+
+    With `small_vae` (sd2 alone) its VAE is diffusers' `AutoencoderTiny` at its published size.
+    """
+    backbone = _sd2(AutoencoderTiny()) if small_vae else BUILDERS[name]()
     for module in backbone.components().values():
         module.requires_grad_(False).eval()
     return backbone
@@ -173,10 +177,10 @@ def _klein_transformer() -> Flux2Transformer2DModel:
     )
 
 
-def _sd2() -> Backbone:
+def _sd2(vae: nn.Module | None = None) -> Backbone:
     return SD2Backbone(
         networks={
-            "vae": _vae(channels=4, quant_conv=True),
+            "vae": vae or _vae(channels=4, quant_conv=True),
             "unet": _sd2_unet(),
             "text_encoder": _clip(1024, 23, projection=False),
         },

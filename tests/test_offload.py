@@ -6,6 +6,7 @@ import functools
 
 import pytest
 import torch
+from torch import nn
 
 from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import ConfigError, DeviceError
@@ -15,6 +16,7 @@ from hypir_cli.models.placement import (
     compile_networks,
     place,
     quantize_weights,
+    repeated_blocks,
 )
 from tests.builders import BUILDERS, load_built
 from tests.fake_gpu import GPU, fake_gpu
@@ -102,6 +104,74 @@ def test_compiled_networks_still_take_turns(folders, name, monkeypatch):
     with torch.inference_mode(), backbone.in_float32():
         assert torch.allclose(restored(backbone, images), usual, atol=1e-5)
     assert moves == ["denoiser"] * 2
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", ["sd2", "sd3", "flux"])
+def test_blocks_are_compiled_and_the_whole_denoiser_is_not(folders, name, monkeypatch):
+    compiled = []
+
+    def remembered(function, *args, **kwargs):
+        compiled.append(getattr(function, "__self__", None))
+        return function
+
+    monkeypatch.setattr(torch, "compile", remembered)
+    images = some_images()
+    backbone = load_built(name, folders[name])
+    backbone.enable_controls()
+    usual = restored(backbone, images)
+    blocks = repeated_blocks(backbone.denoiser)
+    compile_networks(backbone)
+    halves = list(backbone.components()["vae"].children())
+    assert {id(part) for part in compiled} == {id(part) for part in (*blocks, *halves)}
+    assert len(compiled) == len(blocks) + len(halves)
+    # The small ones of some families have a single block, which is then all there is.
+    assert (backbone.denoiser in blocks) == (name == "sd3")
+    assert torch.equal(restored(backbone, images), usual)
+
+
+class Deep(nn.Module):
+    """Twelve equal blocks after one of another size, and a list of bare layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.ModuleList([Block(3, 8)])
+        self.rest = nn.ModuleDict({"blocks": nn.ModuleList(Block(8, 8) for _ in range(12))})
+        self.bare = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in (*self.first, *self.rest["blocks"], *self.bare):
+            x = block(x)
+        return x
+
+
+class Block(nn.Module):
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(before, after)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.layer(x))
+
+
+def test_blocks_that_are_alike_share_one_compilation(monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    torch._dynamo.reset()
+    network, x = Deep().eval(), torch.rand(2, 3)
+    blocks = repeated_blocks(network)
+    assert blocks == list(network.rest["blocks"])
+    with torch.inference_mode():
+        usual = network(x)
+        for block in blocks:
+            block.compile()
+        assert torch.allclose(network(x), usual, atol=1e-6)
+    assert len(graphs) == 1
     torch._dynamo.reset()
 
 

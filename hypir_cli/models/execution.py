@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 _ATTRIBUTE = "hypir_execution_device"
+_QUANTIZED = "hypir_quantized"
 
 
 def module_device(module: nn.Module) -> torch.device:
@@ -38,7 +39,14 @@ def compute_dtype(module: nn.Module) -> torch.dtype:
 
 def is_quantized(module: nn.Module) -> bool:
     """Whether any weight is stored in a quantised form."""
+    if any(getattr(part, _QUANTIZED, False) for part in module.modules()):
+        return True
     return any(type(parameter) is not nn.Parameter for parameter in module.parameters())
+
+
+def mark_quantized(layer: nn.Module) -> None:
+    """Say that a layer's weights are quantised, where they are no parameters that would show it."""
+    setattr(layer, _QUANTIZED, True)
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import CheckpointInfo, read_folder_info, read_info, require_match
-from hypir_cli.models.device import pick_device, pick_dtype
+from hypir_cli.models.device import free_memory, pick_device, pick_dtype
 from hypir_cli.models.encoder import load_encoder
 from hypir_cli.models.hub import find_lora
+from hypir_cli.models.int8 import calibration_bytes, multiplies_int8
 from hypir_cli.models.lora import LoraState, read_lora
 from hypir_cli.models.placement import (
     compile_networks,
@@ -31,6 +32,9 @@ from hypir_cli.models.vae import same_vae, vae_name
 from hypir_cli.models.weights import apply_lora, use_timesteps
 from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
+
+CALIBRATION_SHARE = 0.7
+"""Of the free memory, what choosing the layers for 8 bits may take."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,8 @@ class LoadedModel:
     """Parts that were trained with another VAE than the one in use, one sentence each."""
     nearer: LoadedModel | None = None
     """The same backbone with a second LoRA, nearer to the input; it uses the first one's prompts."""
+    wants_int8: bool = False
+    """Whether the denoiser is still to be brought to 8 bits, by a picture that says which of its layers bear it."""
 
 
 def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:
@@ -175,8 +181,11 @@ def encode_prompts_first(
     return cache
 
 
-def place_model(model: LoadedModel, runtime: RuntimeConfig) -> None:
-    """Quantise, place and compile the networks as the settings say.
+def place_model(model: LoadedModel, runtime: RuntimeConfig) -> LoadedModel:
+    """Quantise, place and compile the networks as the settings say, in place.
+
+    Returns:
+        The model; on a CPU that computes in 8 bits its denoiser waits for a picture (`wants_int8`).
 
     Raises:
         HypirError: The device is too small, or cannot do what was asked.
@@ -185,13 +194,30 @@ def place_model(model: LoadedModel, runtime: RuntimeConfig) -> None:
     if device.type == "cuda":
         # Some quantised and compiled kernels run on the current GPU, whichever holds their tensors.
         torch.cuda.set_device(device)
+    waits = runtime.quantize == "int8" and device.type == "cpu" and _can_calibrate(model, runtime)
     for part in (model, model.nearer):
         if part is None:
             continue
-        quantize_weights(part.backbone.denoiser, runtime.quantize, device=device)
+        if not waits:
+            quantize_weights(part.backbone.denoiser, runtime.quantize, device=device)
         place(part.backbone, device=device, offload=runtime.offload)
         if runtime.compile:
             compile_networks(part.backbone)
+    return replace(model, wants_int8=waits)
+
+
+def _can_calibrate(model: LoadedModel, runtime: RuntimeConfig) -> bool:
+    """Whether layers can compute in 8 bits here, and the memory holds what choosing them takes."""
+    if not multiplies_int8() or runtime.compile:
+        return False
+    part = model.backbone
+    room = free_memory(torch.device("cpu")) * CALIBRATION_SHARE
+    if calibration_bytes(part.denoiser) <= room:
+        return True
+    logger.warning(
+        "too little memory to choose layers that compute in 8 bits; weights are only stored in them."
+    )
+    return False
 
 
 def _require_possible(runtime: RuntimeConfig) -> None:

@@ -19,6 +19,7 @@ from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model,
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.bleed import spread_under
 from hypir_cli.restore.blend import enlarged, mixed
+from hypir_cli.restore.calibration import Int8Choice, calibrate_int8
 from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.outcome import Outcome
@@ -58,6 +59,8 @@ class Engine:
         if model.nearer is not None:
             self._nearer_restorer = Restorer(model.nearer.backbone, limits=limits)
         self._prompts = prompts or PromptCache(model.backbone)
+        self.int8: list[Int8Choice] = []
+        """Which layers compute in 8 bits, of each network; empty until a picture said so."""
 
     @property
     def limits(self) -> TileLimits:
@@ -85,7 +88,7 @@ class Engine:
             used = [_used(model.backbone, prompt) for prompt in prompts]
             _warn_of_overflow(model.backbone, used)
             cache = encode_prompts_first(model, config.runtime, used)
-        place_model(model, config.runtime)
+        model = place_model(model, config.runtime)
         return cls(model, config=config, prompts=cache)
 
     def warnings(self) -> list[str]:
@@ -137,6 +140,10 @@ class Engine:
             enlarged=partial(enlarged, source, bits=image.bit_depth),
             times=StageTimes(device=self.model.backbone.device),
         )
+        if self.model.wants_int8 and not self.int8:
+            with outcome.times.measure("other"):
+                self._choose_int8(source, prompt, texture=outcome.texture)
+            outcome.notes += [choice.sentence() for choice in self.int8]
         for sample in range(control.samples):
             seed = control.seed + sample
             pixels = self._faithful(image, size, prompt, seed, outcome, on_progress)
@@ -152,6 +159,16 @@ class Engine:
                 outcome.samples.append(outcome.blend(control.strength, sample=sample))
             outcome.seeds.append(seed)
         return outcome
+
+    def _choose_int8(self, source: InputWindows, prompt: str, *, texture: float | None) -> None:
+        """Bring the denoisers to 8 bits, as far as this picture allows."""
+        request = self._request(prompt, seed=self.config.control.seed, texture=texture)
+        parts = [(self._restorer, request)]
+        if self._nearer_restorer is not self._restorer:
+            parts.append((self._nearer_restorer, self._nearer(request)))
+        for restorer, asked in parts:
+            plan = restorer.plan(source.height, source.width)
+            self.int8.append(calibrate_int8(restorer.backbone, source, plan, request=asked))
 
     def _faithful(
         self,

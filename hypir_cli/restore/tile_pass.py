@@ -92,14 +92,8 @@ class TilePass:
 
     def _tiles(self, corners: list[Corner]) -> Tensor:
         """Restored tiles, (len(corners), 3, tile, tile) float32 on the CPU."""
-        height, width = self._plan.rows.tile, self._plan.columns.tile
-        with self._times.measure("other"):
-            windows = [
-                self._source.window((top, top + height), (left, left + width))
-                for top, left in corners
-            ]
-            images = torch.cat(windows).to(self._backbone.device)
-        restored = self._decode(self._denoise(self._encode(images, corners))).cpu()
+        images = self.images(corners)
+        restored = self.decode(self.denoise(self.encode(images, corners))).cpu()
         self._times.collect()
         if torch.isfinite(restored).all():
             return restored
@@ -107,9 +101,9 @@ class TilePass:
 
     def _rescued(self, images: Tensor, corners: list[Corner]) -> Tensor:
         """The tiles again, step by step, with only those networks in float32 that overflow."""
-        latents = self._finite("vae", lambda: self._encode(images, corners))
-        clean = self._finite("denoiser", lambda: self._denoise(latents))
-        restored = self._finite("vae", lambda: self._decode(clean)).cpu()
+        latents = self._finite("vae", lambda: self.encode(images, corners))
+        clean = self._finite("denoiser", lambda: self.denoise(latents))
+        restored = self._finite("vae", lambda: self.decode(clean)).cpu()
         self._times.collect()
         return restored
 
@@ -129,7 +123,17 @@ class TilePass:
             hint="check the weights: the LoRA or the encoder may not belong to this backbone",
         )
 
-    def _encode(self, images: Tensor, corners: list[Corner]) -> Tensor:
+    def images(self, corners: list[Corner]) -> Tensor:
+        """The input of tiles, (len(corners), 3, tile, tile) on the device."""
+        height, width = self._plan.rows.tile, self._plan.columns.tile
+        with self._times.measure("other"):
+            windows = [
+                self._source.window((top, top + height), (left, left + width))
+                for top, left in corners
+            ]
+            return torch.cat(windows).to(self._backbone.device)
+
+    def encode(self, images: Tensor, corners: list[Corner]) -> Tensor:
         """Latents of tiles, with the noise that was asked for."""
         with self._times.measure_on_device("encode"):
             noise = self._noise.posterior(images, corners)
@@ -142,7 +146,7 @@ class TilePass:
                 noise = noise * gradient_weight(images, factor=factor).to(noise)
             return mix_noise(latents, noise, level=torch.tensor(self._request.generativity))
 
-    def _denoise(self, latents: Tensor) -> Tensor:
+    def denoise(self, latents: Tensor) -> Tensor:
         """Clean latents after one call of the denoiser."""
         backbone, request = self._backbone, self._request
         with self._times.measure_on_device("denoise"):
@@ -156,7 +160,8 @@ class TilePass:
             coefficient = torch.tensor(request.coeff_timestep)
             return backbone.predict_clean(latents, output, timestep=coefficient)
 
-    def _decode(self, clean: Tensor) -> Tensor:
+    def decode(self, clean: Tensor) -> Tensor:
+        """Restored tiles, (B, 3, tile, tile) float32, not clamped."""
         with self._times.measure_on_device("decode"):
             return self._backbone.decode(clean)
 

@@ -1,0 +1,150 @@
+"""Which layers of a denoiser compute in 8 bits, by what that does to tiles of the user's own picture."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hypir_cli.models.backbones.base import Backbone
+from hypir_cli.models.int8 import Int8Probe, probing, put_layers
+from hypir_cli.pixels.metrics.fidelity import psnr
+from hypir_cli.pixels.tiling import TilePlan
+from hypir_cli.restore.canvas import InputWindows
+from hypir_cli.restore.tile_pass import Request, TilePass
+from hypir_cli.restore.times import StageTimes
+
+LEAST_PSNR = 40.0
+"""Of the restored tiles in 8 bits against those in float32, in dB: below, layers go back until it is reached."""
+MOST_TILES = 2
+"""Tiles that are looked at, from the beginning and the middle of the picture."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Choice:
+    """What was found for one denoiser."""
+
+    layers: int
+    """Layers that compute in 8 bits."""
+    exact: tuple[str, ...]
+    """Layers that do not, since the result would be too far off, the worst first."""
+    psnr: float
+    """Of the tiles against float32, dB, with this choice; infinite where no layer is left."""
+    tiles: int
+    """Tiles that were looked at."""
+
+    def sentence(self) -> str:
+        """The choice in one line."""
+        if not self.layers:
+            return f"--quantize int8 is not used: no layer can be in 8 bits with {LEAST_PSNR:g} dB."
+        text = (
+            f"{self.layers} layers compute in 8 bits: {self.psnr:.1f} dB against float32 on "
+            f"{self.tiles} tile(s) of the first image"
+        )
+        if not self.exact:
+            return f"{text}."
+        named = ", ".join(self.exact[:3]) + (", ..." if len(self.exact) > 3 else "")
+        return f"{text}; {len(self.exact)} stay exact ({named})."
+
+    def details(self) -> Mapping[str, object]:
+        """For the report; an infinite PSNR is None."""
+        finite = self.psnr if math.isfinite(self.psnr) else None
+        return {**asdict(self), "psnr": finite}
+
+
+@torch.inference_mode()
+def calibrate_int8(
+    backbone: Backbone,
+    source: InputWindows,
+    plan: TilePlan,
+    *,
+    request: Request,
+    least_psnr: float = LEAST_PSNR,
+) -> Int8Choice:
+    """Let as many layers of the denoiser compute in 8 bits as the quality gate allows, in place.
+
+    The layers that err most on the tiles, each by itself, go back first, as many as it takes.
+
+    Args:
+        backbone: On a CPU, its denoiser not yet quantised.
+        source: The picture at hand.
+        plan: Its tiles.
+        request: What it is restored with.
+        least_psnr: Of the tiles against float32, dB.
+    """
+    gate = _Gate(backbone, source, plan, request=request)
+    low, high = -1, 0  # numbers of exact layers: one that is too small, one that is enough
+    while gate.psnr(high) < least_psnr:
+        low, high = high, min(len(gate.order), max(1, 2 * high))
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if gate.psnr(middle) >= least_psnr else (middle, high)
+    return gate.choose(high)
+
+
+class _Gate:
+    """The picture's tiles in float32, and how far they are from those with some layers in 8 bits."""
+
+    def __init__(
+        self, backbone: Backbone, source: InputWindows, plan: TilePlan, *, request: Request
+    ) -> None:
+        self._backbone = backbone
+        self._pass = TilePass(backbone, source, plan, request=request, times=StageTimes())
+        corners = _corners(plan)
+        self._latents = [self._pass.encode(self._pass.images([at]), [at]) for at in corners]
+        probe, denoiser = Int8Probe(), backbone.denoiser
+        narrow = backbone.dtype != torch.float32
+        in_float32 = backbone.in_float32("denoiser") if narrow else nullcontext()
+        with in_float32, probing(denoiser, probe):
+            self._wanted = self._results()
+        self._probe = probe
+        self.order = probe.worst_first()
+        self._exact = put_layers(denoiser, probe.layers)
+        self._psnr: dict[int, float] = {}
+
+    def psnr(self, exact: int) -> float:
+        """How near the tiles are with that many of the worst layers exact, dB."""
+        if exact == len(self.order):
+            self._psnr[exact] = math.inf
+        if exact not in self._psnr:
+            self._put(exact)
+            self._psnr[exact] = self._distance(self._results())
+            logger.debug("%d layers exact: %.1f dB", exact, self._psnr[exact])
+        return self._psnr[exact]
+
+    def choose(self, exact: int) -> Int8Choice:
+        """Leave the network with that many layers exact."""
+        self._put(exact)
+        return Int8Choice(
+            layers=len(self.order) - exact,
+            exact=tuple(self.order[:exact]),
+            psnr=self._psnr[exact],
+            tiles=len(self._latents),
+        )
+
+    def _put(self, exact: int) -> None:
+        layers: dict[str, nn.Module] = {path: self._exact[path] for path in self.order[:exact]}
+        layers |= {path: self._probe.layers[path] for path in self.order[exact:]}
+        put_layers(self._backbone.denoiser, layers)
+
+    def _results(self) -> list[Tensor]:
+        return [self._pass.decode(self._pass.denoise(latents)) for latents in self._latents]
+
+    def _distance(self, results: Sequence[Tensor]) -> float:
+        """PSNR over all tiles, dB."""
+        pairs = zip(results, self._wanted, strict=True)
+        values = [psnr(one.clamp(0, 1), other.clamp(0, 1)) for one, other in pairs]
+        return float(-10.0 * torch.log10((10.0 ** (-torch.cat(values) / 10.0)).mean()))
+
+
+def _corners(plan: TilePlan) -> list[tuple[int, int]]:
+    every = [(top, left) for top in plan.rows.starts for left in plan.columns.starts]
+    step = max(1, len(every) // MOST_TILES)
+    return every[::step][:MOST_TILES]
