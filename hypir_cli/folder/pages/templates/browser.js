@@ -159,7 +159,7 @@
   });
   connectZoom(view, stage, root);
   // One picture leaves nothing to step to.
-  find("image").closest(".group").hidden = images.length === 1;
+  for (const bar of [find("image").closest(".group"), search.closest(".bar")]) bar.hidden = images.length === 1;
   arrange(firstMode);
   list();
   choose(listed[0]);
