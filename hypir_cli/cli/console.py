@@ -57,10 +57,19 @@ def print_launch(launch: Launch, *, quiet: bool) -> None:
         )
 
 
+def print_failed(path: Path | str, reason: str, hint: str = "") -> None:
+    """One line about an image that failed, unbroken whatever its length; the image is named once."""
+    name = str(path)
+    subject, colon, rest = reason.removeprefix("cannot read ").partition(": ")
+    if colon and subject.endswith(name):
+        reason = rest
+    more = f" ({hint})" if hint else ""
+    err.print(f"Failed: {name}: {reason}{more}", style="red", markup=False, soft_wrap=True)
+
+
 def print_failure(path: Path | str, error: HypirError) -> None:
     """One line about an image that failed; where nobody foresaw it, debugging shows where it came from."""
-    hint = f" ({error.hint})" if error.hint else ""
-    err.print(f"Failed: {path}: {error.message}{hint}", style="red", markup=False, soft_wrap=True)
+    print_failed(path, error.message, error.hint)
     if debugging() and isinstance(error, UnexpectedError) and error.__cause__ is not None:
         err.print("".join(traceback.format_exception(error.__cause__)), markup=False)
 
@@ -91,12 +100,7 @@ def print_folder_summary(
             for note in record.notes:
                 print_warning(f"{record.input}: {note}")
             if record.status == "failed":
-                err.print(
-                    f"Failed: {record.input}: {record.reason}",
-                    style="red",
-                    markup=False,
-                    soft_wrap=True,
-                )
+                print_failed(record.input, record.reason)
                 continue
             what = verb if record.status == "planned" else "skip"
             out.print(

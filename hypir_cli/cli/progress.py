@@ -110,13 +110,7 @@ class FolderProgress:
             )
 
     def _print_failed(self, record: Record) -> None:
-        hint = f" ({record.hint})" if record.hint else ""
-        console.err.print(
-            f"Failed: {record.input}: {record.reason}{hint}",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
+        console.print_failed(record.input, record.reason, record.hint)
         if record.traceback and console.debugging():
             console.err.print(record.traceback, markup=False, soft_wrap=True)
 
