@@ -195,11 +195,18 @@ def _list_metrics() -> None:
 
 
 def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path], latex: bool) -> None:
-    from hypir_cli.evaluate.report import check_report_path, write_report, write_study
+    from hypir_cli.evaluate.report import (
+        check_report_path,
+        check_study_place,
+        write_report,
+        write_study,
+    )
     from hypir_cli.evaluate.run import evaluate as measure
 
     for path in reports:
         check_report_path(path)
+    if settings.study.folder is not None:
+        check_study_place(settings.study.folder)
     with console.err.status("measuring") as status:
         found = measure(
             folders,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from hypir_cli.config.places import is_url
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.images import atomic_file
-from hypir_cli.images.atomic import unwritable
+from hypir_cli.images.atomic import require_writable
 
 COLUMNS = ("image_path", "prompt")
 
@@ -49,9 +49,7 @@ class PromptTable:
     def __init__(self, path: Path, *, form: Literal["jsonl", "parquet"]) -> None:
         if path.is_dir():
             raise InputError(f"{path} is a folder, not a file.", hint=f"name a .{form} file")
-        problem = unwritable(path)
-        if problem is not None:
-            raise problem
+        require_writable(path)
         self._path = path
         self._lines = path if form == "jsonl" else path.with_name(f".{path.name}.jsonl")
         self._rows: dict[str, dict[str, Any]] = {}

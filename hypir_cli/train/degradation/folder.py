@@ -26,7 +26,7 @@ from hypir_cli.config.degradation import DegradationConfig
 from hypir_cli.config.schema import to_dict
 from hypir_cli.errors import InputError, as_hypir_error
 from hypir_cli.images import READABLE_SUFFIXES, atomic_file, write_image
-from hypir_cli.images.atomic import unwritable
+from hypir_cli.images.atomic import require_writable
 from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.data.photos import Photo, read_photo
 from hypir_cli.train.degradation import DegradationParameters, Degrader
@@ -73,9 +73,7 @@ def degrade_folder(
     Raises:
         InputError: No images, `target` is the source folder itself, or it cannot be written.
     """
-    problem = unwritable(target / RECORD_NAME)
-    if problem is not None:
-        raise problem
+    require_writable(target / RECORD_NAME)
     root, files, failed = _find_images(source, target)
     report = on_file or _silent
     for relative, reason in failed.items():
