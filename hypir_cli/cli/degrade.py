@@ -66,7 +66,7 @@ def _run(
         if failure:
             console.print_failed(name, failure)
         else:
-            console.err.print(name, markup=False, soft_wrap=True)
+            console.err.print(console.one_line(name), markup=False, soft_wrap=True)
 
     done = degrade_folder(source, target, config=settings, preset=preset, seed=seed, on_file=report)
     console.out.print(

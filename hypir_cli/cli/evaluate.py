@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _OUTPUT = "Reports"
 _PEOPLE = "Ratings by people"
+_MOST_PROBLEMS = 20
+"""Problems that are printed one by one."""
 
 
 @from_settings(EvaluateConfig)
@@ -232,8 +234,11 @@ def _print(found: Evaluation, *, latex: bool) -> None:
     else:
         _print_means(found)
         console.out.print(conditions(found), markup=False, soft_wrap=True)
-    for problem in found.problems:
+    for problem in found.problems[:_MOST_PROBLEMS]:
         console.print_warning(f"{problem.what} {problem.hint}".rstrip())
+    if len(found.problems) > _MOST_PROBLEMS:
+        more = len(found.problems) - _MOST_PROBLEMS
+        console.print_warning(f"{more} more like these (a report has all)")
 
 
 def _print_means(found: Evaluation) -> None:
