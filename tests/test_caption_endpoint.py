@@ -12,17 +12,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from hypir_cli.caption.images import SidecarStore, caption_images
 from hypir_cli.caption.models.base import CaptionInput
 from hypir_cli.caption.models.endpoint import EndpointCaptioner
 from hypir_cli.caption.models.throttle import RateLimit, pause
 from hypir_cli.config.caption import CaptionerConfig, EndpointConfig
 from hypir_cli.config.schema import resolve, to_yaml
 from hypir_cli.errors import BackboneError, ConfigError, HypirError, InputError
+from hypir_cli.folder.scan import find_images
 
 KEY = "sk-very-secret-0123456789"
 Reply = tuple[int, dict[str, str], bytes]
@@ -192,6 +195,31 @@ def test_a_server_that_stays_down_stops_the_run_after_a_few_images(server: Serve
     with pytest.raises(BackboneError, match="status 503"):
         captioner.caption(picture())
     assert len(server.bodies) == 6
+
+
+def test_one_image_with_persistent_errors_is_that_images_failure(
+    server: Server, tmp_path: Path
+) -> None:
+    for index in range(5):
+        Image.new("RGB", (64, 48), "red" if index == 2 else "green").save(tmp_path / f"{index}.png")
+
+    def reply() -> Reply:
+        sent = server.bodies[-1]["messages"][0]["content"][1]["image_url"]["url"]
+        with Image.open(io.BytesIO(base64.b64decode(sent.partition(",")[2]))) as image:
+            red, green, _ = image.convert("RGB").getpixel((5, 5))  # type: ignore[misc]
+        return (500, {}, b"") if red > green else completion("A green field.")
+
+    server.replies = [reply]
+    summary = caption_images(
+        sorted(tmp_path.glob("*.png")),
+        client(server, attempts=2),
+        SidecarStore(find_images([tmp_path]).images, out=None),
+        batch=1,
+    )
+    assert summary.written == 4
+    ((failed, error),) = summary.failures
+    assert Path(failed).name == "2.png"
+    assert "status 500" in error.message
 
 
 def test_what_succeeded_beside_failures_is_kept(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -73,6 +74,70 @@ def test_tables_hold_one_row_per_image_under_its_full_path(photos: Path, form: s
     assert prompts[str(photos / "b.jpg")].startswith("A field of (")
     assert prompts[str(photos / "trip/é 1.png")] == "A field of (40, 0, 0)."
     assert len(prompts) == 5
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_a_table_can_be_moved_together_with_its_images(photos: Path, form: str) -> None:
+    out = photos.parent / f"prompts.{form}"
+    captioned(photos, form, out)
+    if form == "jsonl":
+        names = {json.loads(line)["image_path"] for line in out.read_text().splitlines()}
+        assert "photos/trip/é 1.png" in names
+        assert not any(name.startswith("/") for name in names)
+    moved = photos.parent / "elsewhere"
+    moved.mkdir()
+    photos.rename(moved / "photos")
+    out = out.rename(moved / out.name)
+    assert read_prompts(out)[str(moved / "photos" / "b.jpg")].startswith("A field of (")
+    assert captioned(moved / "photos", form, out).skipped == 5
+
+
+def test_a_table_knows_rows_under_whole_paths_too(photos: Path) -> None:
+    out = photos.parent / "p.jsonl"
+    row = {"image_path": str(photos / "a.png"), "prompt": "old"}
+    out.write_text(json.dumps(row) + "\n")
+    assert captioned(photos, "jsonl", out).skipped == 1
+
+
+def test_a_table_that_cannot_be_written_is_known_before_the_work(photos: Path) -> None:
+    with pytest.raises(InputError, match="cannot write"):
+        open_store("jsonl", images=[], out=photos / "a.png" / "p.jsonl")
+
+
+def test_a_prompt_that_cannot_be_written_is_its_images_failure(photos: Path) -> None:
+    (photos / "trip" / "c.txt").mkdir()
+    summary = captioned(photos, "sidecar", None)
+    assert summary.written == 4
+    ((path, error),) = summary.failures
+    assert path == photos / "trip" / "c.png"
+    assert "cannot write" in error.message
+
+
+def test_a_full_disk_ends_the_run(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, prompts: object) -> None:
+        raise InputError("cannot write") from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SidecarStore, "add", full)
+    with pytest.raises(InputError, match="cannot write"):
+        captioned(photos, "sidecar", None)
+
+
+def test_failures_are_lines_of_their_own_whatever_the_name_is_long(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    name = "long " * 40 + ".png"
+    (photos / name).write_bytes(b"broken")
+    for arguments in (
+        ["caption", str(photos), "--captioner", "fixed", "--text", "x"],
+        ["restore", str(photos), str(photos.parent / "o")],
+        ["degrade", str(photos), str(photos.parent / "d")],
+    ):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 1
+        (line,) = [line for line in result.output.splitlines() if line.startswith("Failed: ")]
+        assert line.count(name) <= 2  # the decoder may name it once more
+        assert "cannot read" not in line
 
 
 def test_parquet_has_the_two_text_columns_and_nothing_stands_beside_it(photos: Path) -> None:
@@ -297,7 +362,8 @@ def test_a_full_disk_is_an_error_with_a_hint(photos: Path) -> None:
     with pytest.raises(InputError) as caught:
         store.add([(photos / "b.jpg", "x")])
     assert caught.value.hint
-    table = PromptTable(photos / "a.png" / "p.jsonl", form="jsonl")
+    table = PromptTable(photos / "p.jsonl", form="jsonl")
+    (photos / "p.jsonl").mkdir()
     with pytest.raises(InputError, match="cannot write"):
         table.add([(photos / "b.jpg", "x")])
 
@@ -325,17 +391,17 @@ def test_the_command_ends_with_1_when_an_image_failed(photos: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "code"),
     [
-        (["--to", "jsonl"], "needs --out"),
-        (["--captioner", "fixed"], "needs a text"),
-        (["--set", "captioner.kind=gpt"], "must be one of"),
-        (["--captioner", "fixed", "--text", "x", "--batch", "0"], "batch must be at least 1"),
+        (["--to", "jsonl"], "needs --out", 2),
+        (["--captioner", "fixed"], "needs a text", 2),
+        (["--set", "captioner.kind=gpt"], "must be one of", 1),
+        (["--captioner", "fixed", "--text", "x", "--batch", "0"], "batch must be at least 1", 2),
     ],
 )
-def test_wrong_settings_are_two_line_errors(
-    photos: Path, arguments: list[str], message: str
+def test_wrong_settings_are_named(
+    photos: Path, arguments: list[str], message: str, code: int
 ) -> None:
     result = CliRunner().invoke(app, ["caption", str(photos), *arguments])
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert message in " ".join(result.output.split())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +57,57 @@ def test_a_folder_keeps_its_tree_and_gets_a_record_of_every_draw(
     assert entry["source"] == "deep/b.png"
     assert 30 <= entry["parameters"]["first"]["jpeg"]["quality"] <= 95
     assert read_photo(tmp_path / "lq" / "deep" / "b.png", name="").shape == (40, 52, 3)
+
+
+def test_any_exception_is_its_images_failure(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hypir_cli.train.degradation import folder
+
+    for step, error in (("_degrade", IndexError("a bug")), ("write_image", InputError("full"))):
+        real, calls = getattr(folder, step), []
+
+        def broken(*arguments: Any, real=real, calls=calls, error=error) -> Any:  # type: ignore[no-untyped-def]
+            calls.append(arguments)
+            if len(calls) == 2:
+                raise error
+            return real(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(folder, step, broken)
+            code, output = run(clean, tmp_path / step)
+        assert code == 1
+        assert "2 degraded, 1 failed" in output
+        assert "Failed: a.png: " in output
+        record = json.loads((tmp_path / step / "degradation.json").read_text(encoding="utf-8"))
+        assert str(error) in record["failed"]["a.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_degraded(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def scandir(path: Any = ".") -> Any:
+        if Path(os.fsdecode(path)).name == "deep":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    code, output = run(clean, tmp_path / "lq")
+    assert code == 1
+    assert "Failed: deep: cannot list" in output
+    assert "2 degraded, 1 failed" in output
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_work(
+    clean: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    code, output = run(clean, tmp_path / "file")
+    assert code == 1
+    assert "cannot write" in output
+    assert "a.png\n" not in output
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_else_is_there(

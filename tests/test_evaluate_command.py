@@ -67,6 +67,16 @@ def test_a_report_that_cannot_be_written_is_known_before_anything_is_measured(se
     assert "psnr ↑" not in result.output
 
 
+def test_many_problems_are_counted_and_not_all_printed(sets, tmp_path):
+    for index in range(30):
+        Image.new("RGB", (4, 4)).save(sets.soft / f"lonely{index}.png")
+    result = run(sets.soft, "--gt", sets.gt, "--metrics", "psnr", "--report", tmp_path / "r.json")
+    assert result.output.count("has no partner") == 20
+    assert "10 more like these" in result.output
+    assert "3 scored of 33 images" in result.output
+    assert len(json.loads((tmp_path / "r.json").read_text())["problems"]) == 30
+
+
 def test_a_protocol_can_be_changed_by_a_flag_and_is_then_named_as_changed(sets, tmp_path):
     result = run(
         sets.soft, "--gt", sets.gt, "--protocol", "realsr-crop", "--metrics", "psnr", "--report", tmp_path / "r.json"

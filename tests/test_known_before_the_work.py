@@ -70,6 +70,34 @@ def test_a_folder_with_the_results_name_is_told_before_the_work(tmp_path: Path, 
     assert (tmp_path / "out" / "b.png").is_file() != dry
 
 
+@pytest.mark.parametrize("command", ["restore", "solve", "solve --simulate"])
+def test_a_report_that_cannot_be_written_is_told_before_the_work(
+    tmp_path: Path, command: str
+) -> None:
+    Image.fromarray(gradient(24, 32)).save(tmp_path / "a.png")
+    (tmp_path / "r.json").mkdir()
+    arguments = [str(tmp_path / "a.png"), str(tmp_path / "o.png"), "--report"]
+    options = ["--task", "inpaint", "--box", "4"] if "solve" in command else []
+    for place in ("r.json", "a.png/r.json"):
+        result = CliRunner().invoke(
+            app, [*command.split(), *arguments, str(tmp_path / place), *options]
+        )
+        assert result.exit_code == 1
+        assert "cannot write" in result.output
+        assert not (tmp_path / "o.png").exists()
+
+
+def test_a_page_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    Image.fromarray(gradient(24, 32)).save(tmp_path / "a.png")
+    (tmp_path / "out" / "compare.html").mkdir(parents=True)
+    result = CliRunner().invoke(
+        app, ["restore", str(tmp_path / "a.png"), str(tmp_path / "out"), "--compare", "html"]
+    )
+    assert result.exit_code == 1
+    assert "cannot write" in result.output
+    assert not (tmp_path / "out" / "a.png").exists()
+
+
 def test_a_dry_run_tells_of_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     photos = _photos(tmp_path / "in", "a.png")
     (tmp_path / "file").write_bytes(b"")

@@ -223,6 +223,46 @@ def test_a_thumbnail_is_left_out_and_named(tmp_path: Path) -> None:
     assert not exif_block.has_thumbnail(image.metadata.exif)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_is_too_long_for_jpeg_is_left_out_of_exif_and_named(
+    tmp_path: Path, order: str
+) -> None:
+    long = {316: (ifd.ASCII, b"B" * 90_000 + b"\0"), 700: (ifd.BYTE, b"x" * 70_000)}
+    block = exif_block.with_entries(full_exif(order=order), long)
+    write_image(tmp_path / "a.png", gradient(24, 32), metadata=Metadata(exif=block))
+    image = read_image(tmp_path / "a.png")
+    notes = write_image(tmp_path / "b.jpg", image.pixels, metadata=image.metadata)
+    assert any("left out of it: HostComputer, XMLPacket" in note for note in notes), notes
+    read = read_image(tmp_path / "b.jpg").metadata
+    assert exif_block.first_tags(read.exif) == exif_block.first_tags(block) - set(long)
+    assert maker_note(read.exif) == maker_note(block)
+    for text in (*TEXTS.values(), OWNER):
+        assert text.encode() in read.exif
+    with Image.open(tmp_path / "b.jpg") as picture:
+        assert picture.getexif().get_ifd(0x8825)[1] == "N"
+
+
+def test_a_maker_note_that_is_too_long_for_jpeg_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[272] = "Camera"
+    exif.get_ifd(0x8769)[0x927C] = b"m" * 80_000
+    Image.fromarray(gradient(8, 9)).save(tmp_path / "a.png", exif=exif)
+    image = read_image(tmp_path / "a.png")
+    notes = write_image(tmp_path / "b.jpg", image.pixels, metadata=image.metadata)
+    assert any("MakerNote" in note for note in notes), notes
+    with Image.open(tmp_path / "b.jpg") as picture:
+        assert picture.getexif()[272] == "Camera"
+
+
+def test_the_time_of_a_pngs_last_change_is_named(tmp_path: Path) -> None:
+    image = read_image(
+        _png(tmp_path / "a.png", _chunk(b"tIME", struct.pack(">H5B", 2001, *range(1, 6))))
+    )
+    assert any("tIME" in note for note in image.notes)
+    write_image(tmp_path / "b.png", image.pixels, metadata=image.metadata)
+    assert read_image(tmp_path / "b.png").notes == ()
+
+
 def test_sizes_are_brought_up_to_date(tmp_path: Path) -> None:
     packet = XMP.replace(
         b'dc:source="Archiv K\xc3\xb6ln"', b'tiff:ImageWidth="32" exif:PixelYDimension="24"'

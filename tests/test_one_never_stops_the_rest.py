@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -213,6 +214,42 @@ def test_a_name_without_room_for_its_suffix_is_cut_and_stays_distinct(tmp_path: 
     assert len(names) == 4
     assert all(len(os.fsencode(name)) <= NAME_BYTES for name in names)
     assert run_folder(jobs, _identity).count("skipped") == 2
+
+
+def test_any_name_is_restored_and_takes_one_line_of_the_log(tmp_path: Path) -> None:
+    folder = tmp_path / "in [old] {1}"
+    folder.mkdir()
+    buffer = io.BytesIO()
+    Image.fromarray(gradient(8, 9)).save(buffer, "PNG")
+    names = [
+        *(b"M\xfcller.png", "Café.png".encode(), "Cafe\u0301s.png".encode(), b"a[1]*?.png"),
+        *(b"x" * 251 + b".png", ("é" * 125).encode() + b".png", b"new\nline.png"),
+        *(b" space .png", b"-dash.png", b"tab\t.png", b"[bold]red.png", b"\x1b[31m.PNG"),
+    ]
+    for name in names:
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write(buffer.getvalue())
+    (folder / "brok\nen[1].png").write_bytes(b"none")
+    result = CliRunner().invoke(
+        app, ["restore", str(folder), str(tmp_path / "out"), "--compare", "html"]
+    )
+    assert result.exit_code == 1
+    assert f"{len(names)} restored, 1 failed" in result.output
+    assert sorted(map(os.fsencode, os.listdir(tmp_path / "out"))) == sorted(
+        [
+            *names,
+            b"compare.html",
+            *(
+                name
+                for name in map(os.fsencode, os.listdir(tmp_path / "out"))
+                if name.startswith(b".")
+            ),
+        ]
+    )
+    lines = [line for line in result.output.splitlines() if line.startswith(("[", "Failed"))]
+    assert len(lines) == len(names) + 1
+    assert "\x1b[31m.PNG" not in result.output
+    assert any(r"brok\nen[1].png" in line for line in lines)
 
 
 SCRIPT = """

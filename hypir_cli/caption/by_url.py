@@ -29,6 +29,11 @@ class _NamedByUrl(PromptStore):
         self._table = table
         self._copies = copies
 
+    @property
+    def apart(self) -> bool:
+        """Whatever the table is."""
+        return self._table.apart
+
     def __contains__(self, image_path: Path | str) -> bool:
         return self._name(image_path) in self._table
 
@@ -50,6 +55,11 @@ class _TakenBack(PromptStore):
     def __init__(self, files: SidecarStore, copies: LocalCopies) -> None:
         self._files = files
         self._copies = copies
+
+    @property
+    def apart(self) -> bool:
+        """True: one file per image."""
+        return self._files.apart
 
     def __contains__(self, image_path: Path | str) -> bool:
         return image_path in self._files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from hypir_cli.folder.sidecar import sidecar_path
 from hypir_cli.images import atomic_file, picture_on_white, read_image
 
 logger = logging.getLogger(__name__)
+_EVERYONES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Reasons for which no prompt can be written."""
 
 Existing = Literal["skip", "overwrite", "error"]
 Prepare = Callable[[Image.Image], Image.Image]
@@ -29,6 +32,11 @@ OnProgress = Callable[[int, int], None]
 
 class PromptStore(Protocol):
     """Where prompts go."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether every prompt has a file of its own, which may fail alone."""
+        ...
 
     def __contains__(self, image_path: Path | str) -> bool:
         """Whether an image has a prompt; a text is a URL."""
@@ -55,6 +63,11 @@ class SidecarStore:
         self._places = {item.path: out / item.relative if out else item.path for item in images}
         stems = Counter(place.with_suffix("") for place in self._places.values())
         self._shared = {stem for stem, count in stems.items() if count > 1}
+
+    @property
+    def apart(self) -> bool:
+        """True: one file per image."""
+        return True
 
     def __contains__(self, image_path: Path | str) -> bool:
         return self.path_of(image_path).is_file()
@@ -143,13 +156,33 @@ def caption_images(
                     finished.append((path, outcome))
                 else:
                     failures.append((path, outcome))
-            store.add(finished)
-            written += len(finished)
+            lost = _keep(store, finished)
+            failures += lost
+            written += len(finished) - len(lost)
             if on_progress:
                 on_progress(written + len(failures), len(waiting))
     finally:
         store.close()
     return CaptionSummary(written=written, skipped=len(images) - len(waiting), failures=failures)
+
+
+def _keep(
+    store: PromptStore, prompts: Sequence[tuple[Path | str, str]]
+) -> list[tuple[Path | str, HypirError]]:
+    """Keep prompts; those whose own file cannot be written are that image's failure, a full disk is everyone's."""
+    if not store.apart:
+        store.add(prompts)
+        return []
+    lost: list[tuple[Path | str, HypirError]] = []
+    for path, prompt in prompts:
+        try:
+            store.add([(path, prompt)])
+        except InputError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in _EVERYONES:
+                raise
+            lost.append((path, error))
+    return lost
 
 
 def load_for_captioning(path: Path) -> Image.Image:

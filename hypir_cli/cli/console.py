@@ -34,6 +34,16 @@ def print_any_name() -> None:
             stream.reconfigure(errors="surrogateescape")
 
 
+def one_line(text: str) -> str:
+    """A text with line breaks and other control characters in it as `\\n` and the like: names of files may hold any."""
+    return "".join(
+        character
+        if character.isprintable() or "\ud800" <= character <= "\udfff"
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
 def print_error(error: HypirError) -> None:
     """The two lines: what is wrong, and what to do."""
     err.print(f"Error: {error.message}", style="red", markup=False, soft_wrap=True)
@@ -43,7 +53,7 @@ def print_error(error: HypirError) -> None:
 
 def print_warning(text: str) -> None:
     """One line about a setting without effect or a file treated specially."""
-    err.print(f"Warning: {text}", style="yellow", markup=False, soft_wrap=True)
+    err.print(f"Warning: {one_line(text)}", style="yellow", markup=False, soft_wrap=True)
 
 
 def print_launch(launch: Launch, *, quiet: bool) -> None:
@@ -57,10 +67,20 @@ def print_launch(launch: Launch, *, quiet: bool) -> None:
         )
 
 
+def print_failed(path: Path | str, reason: str, hint: str = "") -> None:
+    """One line about an image that failed, unbroken whatever its length; the image is named once."""
+    name = str(path)
+    subject, colon, rest = reason.removeprefix("cannot read ").partition(": ")
+    if colon and subject.endswith(name):
+        reason = rest
+    more = f" ({hint})" if hint else ""
+    line = one_line(f"Failed: {name}: {reason}{more}")
+    err.print(line, style="red", markup=False, soft_wrap=True)
+
+
 def print_failure(path: Path | str, error: HypirError) -> None:
     """One line about an image that failed; where nobody foresaw it, debugging shows where it came from."""
-    hint = f" ({error.hint})" if error.hint else ""
-    err.print(f"Failed: {path}: {error.message}{hint}", style="red", markup=False, soft_wrap=True)
+    print_failed(path, error.message, error.hint)
     if debugging() and isinstance(error, UnexpectedError) and error.__cause__ is not None:
         err.print("".join(traceback.format_exception(error.__cause__)), markup=False)
 
@@ -91,16 +111,11 @@ def print_folder_summary(
             for note in record.notes:
                 print_warning(f"{record.input}: {note}")
             if record.status == "failed":
-                err.print(
-                    f"Failed: {record.input}: {record.reason}",
-                    style="red",
-                    markup=False,
-                    soft_wrap=True,
-                )
+                print_failed(record.input, record.reason)
                 continue
             what = verb if record.status == "planned" else "skip"
             out.print(
-                f"{what} {record.input} -> {', '.join(record.outputs)}",
+                one_line(f"{what} {record.input} -> {', '.join(record.outputs)}"),
                 markup=False,
                 soft_wrap=True,
             )

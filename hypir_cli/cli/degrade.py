@@ -64,9 +64,9 @@ def _run(
 
     def report(name: str, failure: str) -> None:
         if failure:
-            console.print_warning(failure)
+            console.print_failed(name, failure)
         else:
-            console.err.print(name, markup=False)
+            console.err.print(console.one_line(name), markup=False, soft_wrap=True)
 
     done = degrade_folder(source, target, config=settings, preset=preset, seed=seed, on_file=report)
     console.out.print(

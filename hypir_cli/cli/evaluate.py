@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _OUTPUT = "Reports"
 _PEOPLE = "Ratings by people"
+_MOST_PROBLEMS = 20
+"""Problems that are printed one by one."""
 
 
 @from_settings(EvaluateConfig)
@@ -195,11 +197,18 @@ def _list_metrics() -> None:
 
 
 def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path], latex: bool) -> None:
-    from hypir_cli.evaluate.report import check_report_path, write_report, write_study
+    from hypir_cli.evaluate.report import (
+        check_report_path,
+        check_study_place,
+        write_report,
+        write_study,
+    )
     from hypir_cli.evaluate.run import evaluate as measure
 
     for path in reports:
         check_report_path(path)
+    if settings.study.folder is not None:
+        check_study_place(settings.study.folder)
     with console.err.status("measuring") as status:
         found = measure(
             folders,
@@ -225,8 +234,11 @@ def _print(found: Evaluation, *, latex: bool) -> None:
     else:
         _print_means(found)
         console.out.print(conditions(found), markup=False, soft_wrap=True)
-    for problem in found.problems:
+    for problem in found.problems[:_MOST_PROBLEMS]:
         console.print_warning(f"{problem.what} {problem.hint}".rstrip())
+    if len(found.problems) > _MOST_PROBLEMS:
+        more = len(found.problems) - _MOST_PROBLEMS
+        console.print_warning(f"{more} more like these (a report has all)")
 
 
 def _print_means(found: Evaluation) -> None:

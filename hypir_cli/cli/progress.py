@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -104,19 +105,15 @@ class FolderProgress:
         elif event.kind == "done" and record is not None and not self._quiet:
             seconds = sum(record.seconds.values())
             console.err.print(
-                f"[{event.finished}/{event.total}] {record.outputs[0]} {seconds:.1f} s",
+                console.one_line(
+                    f"[{event.finished}/{event.total}] {record.outputs[0]} {seconds:.1f} s"
+                ),
                 markup=False,
                 soft_wrap=True,
             )
 
     def _print_failed(self, record: Record) -> None:
-        hint = f" ({record.hint})" if record.hint else ""
-        console.err.print(
-            f"Failed: {record.input}: {record.reason}{hint}",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
+        console.print_failed(record.input, record.reason, record.hint)
         if record.traceback and console.debugging():
             console.err.print(record.traceback, markup=False, soft_wrap=True)
 
@@ -179,7 +176,7 @@ class FolderProgress:
         self._bar.update(
             self._task,
             completed=event.finished,
-            description=event.job.input_path.name,
+            description=escape(console.one_line(event.job.input_path.name)),
             rates=self._rates(),
         )
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from hypir_cli.config.places import is_url
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.images import atomic_file
+from hypir_cli.images.atomic import require_writable
 
 COLUMNS = ("image_path", "prompt")
 
@@ -34,6 +35,9 @@ def read_prompts(path: Path) -> dict[str, str]:
 class PromptTable:
     """A table that grows safely; what it held before stays.
 
+    Images are named relative to the table's folder, so that both can be moved together; by their whole path where the
+    two have nothing in common.
+
     Args:
         path: The table.
         form: How it is stored.
@@ -45,6 +49,7 @@ class PromptTable:
     def __init__(self, path: Path, *, form: Literal["jsonl", "parquet"]) -> None:
         if path.is_dir():
             raise InputError(f"{path} is a folder, not a file.", hint=f"name a .{form} file")
+        require_writable(path)
         self._path = path
         self._lines = path if form == "jsonl" else path.with_name(f".{path.name}.jsonl")
         self._rows: dict[str, dict[str, Any]] = {}
@@ -56,6 +61,11 @@ class PromptTable:
         if self._lines.is_file():
             _mend(self._lines)
             self._take(_json_rows(self._lines))
+
+    @property
+    def apart(self) -> bool:
+        """False: all prompts are in one file."""
+        return False
 
     def __contains__(self, image_path: Path | str) -> bool:
         return _key(image_path) in self._rows
@@ -69,7 +79,10 @@ class PromptTable:
         Raises:
             InputError: The disk is full or the folder cannot be written.
         """
-        rows = [{"image_path": _key(path), "prompt": prompt} for path, prompt in prompts]
+        rows = [
+            {"image_path": _named(path, self._path.parent), "prompt": prompt}
+            for path, prompt in prompts
+        ]
         self._take(rows)
         _append(self._lines, rows)
 
@@ -95,6 +108,21 @@ class PromptTable:
 
 def _key(image_path: Path | str) -> str:
     return str(image_path) if is_url(image_path) else os.path.abspath(image_path)
+
+
+def _named(image_path: Path | str, folder: Path) -> str:
+    """How a table in a folder calls an image."""
+    key = _key(image_path)
+    place = os.path.abspath(folder)
+    if is_url(key):
+        return key
+    try:
+        shared = os.path.commonpath([key, place])
+    except ValueError:  # another drive
+        return key
+    if shared == os.path.dirname(shared):
+        return key
+    return Path(os.path.relpath(key, place)).as_posix()
 
 
 def _joined(table: Path, image_path: str) -> str:

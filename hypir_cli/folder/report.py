@@ -13,7 +13,7 @@ from hypir_cli import __version__
 from hypir_cli.folder.jobs import Job
 from hypir_cli.folder.shard import Shard
 from hypir_cli.images import atomic_file
-from hypir_cli.images.atomic import unwritable
+from hypir_cli.images.atomic import require_writable, unwritable
 
 Status = Literal["done", "skipped", "failed", "planned"]
 """Written; there already; not possible; what a dry run would do."""
@@ -99,6 +99,16 @@ class FolderReport:
             # Of names that are no UTF-8, JSON escapes keep the bytes.
             file.write(self.to_json().encode("utf-8", errors="backslashreplace"))
         return place
+
+
+def check_report_place(path: Path | None, shard: Shard | None) -> None:
+    """Refuse a report that cannot be written before any work is spent.
+
+    Raises:
+        InputError: Its place cannot be written.
+    """
+    if path is not None:
+        require_writable((shard or Shard()).report_path(path))
 
 
 def planned(jobs: Sequence[Job]) -> list[Record]:

@@ -99,6 +99,17 @@ def unwritable(path: Path) -> InputError | None:
     return None
 
 
+def require_writable(path: Path) -> None:
+    """Refuse a place that cannot be written before any work is spent.
+
+    Raises:
+        InputError: A folder has that name, or the folder it is to be in cannot be made or written.
+    """
+    problem = unwritable(path)
+    if problem is not None:
+        raise problem
+
+
 def _remove_stale_files(folder: Path) -> None:
     """Delete half-written files of this machine's dead processes; others' stay."""
     for leftover in folder.glob(f"{_PREFIX}*-{_host()}-*{_SUFFIX}"):

@@ -127,6 +127,40 @@ def with_entries(exif: bytes, entries: Mapping[int, tuple[int, bytes]]) -> bytes
     return base[:4] + struct.pack(header.order + "I", len(base)) + base[8:] + table
 
 
+def shortened(exif: bytes, *, longest: int) -> tuple[bytes, tuple[int, ...]]:
+    """A block without its longest values, so that it fits; the tags that were left out, longest first.
+
+    What else points somewhere (interoperability, a thumbnail) is left out as well.
+
+    Raises:
+        ValueError: The block is damaged.
+    """
+    file = io.BytesIO(exif)
+    header = ifd.read_header(file)
+    main, _ = ifd.read_directory(file, header, header.first)
+    subs = {
+        tag: ifd.sub_directory(file, header, main, tag)
+        for tag in (ifd.EXIF_IFD, ifd.GPS_IFD)
+        if tag in main
+    }
+    for directory in (main, *subs.values()):
+        for tag in (*subs, ifd.INTEROP_IFD):
+            directory.pop(tag, None)
+    dropped: list[int] = []
+    while True:
+        listed = {tag: list(directory.values()) for tag, directory in subs.items()}
+        block = ifd.block(main.values(), listed, order=header.order)
+        if len(block) <= longest:
+            return block, tuple(dropped)
+        largest = max(
+            (directory for directory in (main, *subs.values()) if directory),
+            key=lambda directory: max(len(entry.data) for entry in directory.values()),
+        )
+        tag = max(largest, key=lambda tag: len(largest[tag].data))
+        del largest[tag]
+        dropped.append(tag)
+
+
 def _entry(tag: int, kind: int, data: bytes, *, order: str) -> ifd.Entry:
     """An entry of little-endian values in a structure's own order."""
     width = {ifd.RATIONAL: 4, ifd.SHORT: 2}.get(kind, 1)

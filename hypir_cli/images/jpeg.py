@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from PIL import ExifTags
+
+from hypir_cli.images import exif as exif_block
 from hypir_cli.images import iptc
 from hypir_cli.images import xmp as packets
 from hypir_cli.images.data import Metadata
@@ -91,12 +94,11 @@ def metadata_of(found: Segments) -> tuple[Metadata, list[str]]:
 
 def with_metadata(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[str]]:
     """An encoded JPEG with its metadata put in, and notes on what does not fit. The colour profile is there already."""
-    parts, notes = [], []
+    parts: list[bytes] = []
+    notes: list[str] = []
     if metadata.exif:
-        if len(metadata.exif) + len(EXIF_HEADER) <= LONGEST:
-            parts.append(_segment(_APP1, EXIF_HEADER + metadata.exif))
-        else:
-            notes.append("the Exif data is too long for JPEG and was left out")
+        exif, notes = _fitting_exif(metadata.exif)
+        parts += [_segment(_APP1, EXIF_HEADER + exif)] if exif else []
     main, extension = metadata.xmp, metadata.xmp_extension
     if len(main) + len(XMP_HEADER) > LONGEST:
         main, extension = packets.split(packets.merged(main, extension) if extension else main)
@@ -115,6 +117,19 @@ def with_metadata(encoded: bytes, metadata: Metadata) -> tuple[bytes, list[str]]
             parts.append(_segment(_COM, text[start : start + LONGEST]))
     head = _head_length(encoded)
     return encoded[:head] + b"".join(parts) + encoded[head:], notes
+
+
+def _fitting_exif(exif: bytes) -> tuple[bytes, list[str]]:
+    """An Exif block that fits one segment, and a note on what was left out for that."""
+    room = LONGEST - len(EXIF_HEADER)
+    if len(exif) <= room:
+        return exif, []
+    try:
+        block, dropped = exif_block.shortened(exif, longest=room)
+    except ValueError:
+        return b"", ["the Exif data is too long for JPEG and was left out"]
+    names = ", ".join(ExifTags.TAGS.get(tag, f"tag {tag}") for tag in dropped)
+    return block, [f"its Exif data is too long for JPEG; left out of it: {names or 'a part'}"]
 
 
 def in_centimetres(encoded: bytes, dpi: tuple[float, float]) -> bytes:

@@ -23,7 +23,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOR_CHUNKS = frozenset([b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"mDCv", b"cLLi"])
 """Chunks that say what the samples mean."""
 _QUIET_CHUNKS = frozenset(
-    b"IHDR PLTE IDAT IEND tRNS bKGD hIST sPLT sBIT acTL fcTL fdAT iCCP pHYs eXIf iTXt tEXt zTXt tIME iDOT CgBI vpAg sTER".split()
+    b"IHDR PLTE IDAT IEND tRNS bKGD hIST sPLT sBIT acTL fcTL fdAT iCCP pHYs eXIf iTXt tEXt zTXt iDOT CgBI vpAg sTER".split()
 )
 """Chunks that are kept, say nothing about the picture, or are spoken of elsewhere."""
 _RAW_PROFILE = "Raw profile type "
@@ -79,6 +79,8 @@ def metadata_of(chunks: list[tuple[bytes, bytes]]) -> tuple[Metadata, list[str]]
     icc = _profile(found.get(b"iCCP", b"")) or profiles.get("icc", b"") or profiles.get("icm", b"")
     others = sorted({name.decode("latin-1") for name, _ in chunks if name not in _KNOWN})
     notes = [f"its chunks {', '.join(others)} were left out"] if others else []
+    if b"tIME" in found:
+        notes.append("the time of its last change (tIME) was left out, for it is changed now")
     return (
         Metadata(
             exif=exif,
@@ -94,7 +96,7 @@ def metadata_of(chunks: list[tuple[bytes, bytes]]) -> tuple[Metadata, list[str]]
     )
 
 
-_KNOWN = COLOR_CHUNKS | _QUIET_CHUNKS
+_KNOWN = COLOR_CHUNKS | _QUIET_CHUNKS | {b"tIME"}
 
 
 def _color(found: dict[bytes, bytes]) -> ColorCode | None:

@@ -23,8 +23,10 @@ from hypir_cli.folder import (
 )
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
+from hypir_cli.folder.report import check_report_place
 from hypir_cli.folder.scan import Unreadable
 from hypir_cli.images import ImageData, Reading, on_white, read_image
+from hypir_cli.images.atomic import require_writable
 from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.history import History
@@ -72,6 +74,9 @@ def restore_folder(
         HypirError: Nothing to restore, or a model cannot be loaded.
         ValueError: Prompts are to come from a captioning model, but there is no `load_describer`.
     """
+    check_report_place(config.output.report, shard)
+    if config.output.compare == "html" and Path(output).exists():
+        require_writable(_page_path(Path(output)))
     found = find_images(inputs, exclude=Path(output))
     jobs = make_jobs(
         found.images,
@@ -274,8 +279,13 @@ def _compared(report: FolderReport, config: RestoreConfig, output: Path) -> Fold
     if config.output.compare == "side":
         _write_missing_pictures(shown)
     if config.output.compare == "html" and shown:
-        _write_page(shown, output if output.is_dir() else output.parent)
+        _write_page(shown, _page_path(output))
     return report
+
+
+def _page_path(output: Path) -> Path:
+    """Where the page of comparisons goes."""
+    return (output if output.is_dir() else output.parent) / "compare.html"
 
 
 def _write_missing_pictures(records: Sequence[Record]) -> None:
@@ -292,7 +302,7 @@ def _write_missing_pictures(records: Sequence[Record]) -> None:
                 logger.warning("no comparison of %s: %s", record.input, error.message)
 
 
-def _write_page(records: Sequence[Record], folder: Path) -> None:
+def _write_page(records: Sequence[Record], page: Path) -> None:
     """A page with sliders beside the results."""
     from hypir_cli.folder.pages import ComparisonRow, write_comparison_page
 
@@ -304,5 +314,5 @@ def _write_page(records: Sequence[Record], folder: Path) -> None:
         )
         for record in records
     ]
-    for name, reason in write_comparison_page(folder / "compare.html", rows):
+    for name, reason in write_comparison_page(page, rows):
         logger.warning("%s is not on the page: %s", name, reason)

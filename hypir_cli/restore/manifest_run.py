@@ -18,7 +18,7 @@ from hypir_cli.folder.manifest import (
     Plan,
     write_manifest,
 )
-from hypir_cli.folder.report import Record, Status
+from hypir_cli.folder.report import Record, Status, check_report_place
 from hypir_cli.folder.shard_state import ShardResult, ShardStates
 from hypir_cli.restore.shard import (
     LazyWorker,
@@ -119,6 +119,7 @@ def restore_urls(
     """
     listeners = listeners or Listeners()
     part, config = shard or Shard(), worker.config
+    check_report_place(config.output.report, part)
     if is_manifest(inputs[0]):
         manifest = Manifest(inputs[0])
         _check_fits(manifest, inputs, output, config)

@@ -11,6 +11,7 @@ from pathlib import Path
 from hypir_cli.config.schema import to_dict
 from hypir_cli.config.solve import SolveConfig
 from hypir_cli.folder import Event, FolderReport, Job, Restored, Shard, run_folder, scan_inputs
+from hypir_cli.folder.report import check_report_place
 from hypir_cli.images import ImageData, is_lossless
 from hypir_cli.solvers.damage import Damage
 from hypir_cli.solvers.masks import find_mask, read_lost
@@ -52,6 +53,7 @@ def solve_folder(
     Raises:
         HypirError: Nothing to solve, settings that do not fit together, or a prior that cannot be loaded.
     """
+    check_report_place(config.output.report, shard)
     jobs = find_jobs(inputs, output, config=config)
     run = _runner(jobs, config=config, shard=shard)
     damage = Damage(config.damage)
@@ -95,6 +97,7 @@ def simulate_folder(
     Raises:
         HypirError: Nothing to measure, or settings that do not fit together.
     """
+    check_report_place(config.output.report, shard)
     one = replace(config, sampling=replace(config.sampling, samples=1))
     run = _runner(find_jobs(inputs, output, config=one), config=one, shard=shard)
     simulator = Simulator(Damage(config.damage), noise=config.sampling.noise)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Literal
 
+from hypir_cli.errors import InputError
 from hypir_cli.evaluate.registry import MetricInfo
 from hypir_cli.evaluate.report.plots import COLORS, strip_plot
 from hypir_cli.evaluate.report.tables import (
@@ -28,6 +30,8 @@ from hypir_cli.evaluate.results import Evaluation, comparable
 from hypir_cli.folder.pages.page import browser_html, write_page
 from hypir_cli.folder.pages.pictures import Pictures, chosen_placement
 
+logger = logging.getLogger(__name__)
+
 
 def write_html(
     path: Path, evaluation: Evaluation, *, images: Literal["auto", "embed", "beside", "none"]
@@ -39,6 +43,8 @@ def write_html(
     """
     shown = [] if images == "none" else _measured(evaluation)
     pictures = _pictures(path, evaluation, shown, images)
+    versions = {key: _versions(evaluation, key, pictures) for key in shown}
+    shown = [key for key in shown if versions[key] is not None]
     write_page(
         path,
         title="Evaluation",
@@ -55,7 +61,7 @@ def write_html(
         ),
         data={
             "columns": [info.id for info in evaluation.metrics if info.per_image],
-            "images": [_versions(evaluation, key, pictures) for key in shown],
+            "images": [versions[key] for key in shown],
             "orders": _orders(evaluation, shown),
         },
         scripts=("view.js", "browser.js"),
@@ -93,10 +99,15 @@ def _files(evaluation: Evaluation, key: str) -> dict[str, Path]:
     return files | ({"GT": pairing.gt[key]} if pairing.gt else {})
 
 
-def _versions(evaluation: Evaluation, key: str, pictures: Pictures) -> dict[str, object]:
+def _versions(evaluation: Evaluation, key: str, pictures: Pictures) -> dict[str, object] | None:
+    """What the page shows of an image; None where a file is gone since it was measured, which a warning says."""
     versions: list[dict[str, object]] = []
     for label, file in _files(evaluation, key).items():
-        version: dict[str, object] = {"label": label, "src": pictures.add(file)}
+        try:
+            version: dict[str, object] = {"label": label, "src": pictures.add(file)}
+        except InputError as error:
+            logger.warning("%s is not on the page: %s", key, error.message)
+            return None
         columns = _figures(evaluation, label)
         if columns is not None:
             version["figures"] = {

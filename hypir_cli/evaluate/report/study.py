@@ -19,11 +19,28 @@ from hypir_cli.evaluate.ratings import KEY_FORMAT, KEY_NAME
 from hypir_cli.folder.pages.page import template, write_page
 from hypir_cli.folder.pages.pictures import relative_address
 from hypir_cli.images import atomic_file, read_image, write_image
+from hypir_cli.images.atomic import require_writable
 
 PAGE_NAME = "study.html"
 """The page raters open."""
 _PICTURES = "pictures"
 _INPUT = "(input)"
+
+
+def check_study_place(folder: Path) -> None:
+    """Refuse a folder for a study before any work is spent.
+
+    Raises:
+        ConfigError: It holds a study already.
+        InputError: It cannot be written.
+    """
+    key_path = folder / KEY_NAME
+    if key_path.exists():
+        raise ConfigError(
+            f"{folder} holds a study already; its ratings could no longer be told apart.",
+            hint="choose another folder, or delete that one",
+        )
+    require_writable(key_path)
 
 
 def write_study(folder: Path, pairing: Pairing, config: StudyConfig) -> Path:
@@ -38,12 +55,8 @@ def write_study(folder: Path, pairing: Pairing, config: StudyConfig) -> Path:
         ConfigError: Nothing to compare, or the folder holds a study already.
         InputError: A picture cannot be read or something not written.
     """
+    check_study_place(folder)
     key_path = folder / KEY_NAME
-    if key_path.exists():
-        raise ConfigError(
-            f"{folder} holds a study already; its ratings could no longer be told apart.",
-            hint="choose another folder, or delete that one",
-        )
     draws = random.Random(config.seed)
     entrants = _entrants(pairing)
     chosen = _chosen_pairs(pairing, entrants, draws)[: config.max_pairs]

@@ -12,7 +12,7 @@ from hypir_cli.evaluate.report.record import to_record
 from hypir_cli.evaluate.report.tables import to_csv, to_latex, to_markdown
 from hypir_cli.evaluate.results import Evaluation
 from hypir_cli.images import atomic_file
-from hypir_cli.images.atomic import unwritable
+from hypir_cli.images.atomic import require_writable
 
 REPORT_SUFFIXES = (".json", ".csv", ".md", ".tex", ".html")
 """Formats a report may have."""
@@ -30,9 +30,7 @@ def check_report_path(path: Path) -> None:
             f"a report ends in {', '.join(REPORT_SUFFIXES)}, got {path.name!r}.",
             hint=f"e.g. --report {path.stem or 'report'}.html",
         )
-    problem = unwritable(path)
-    if problem is not None:
-        raise problem
+    require_writable(path)
 
 
 def write_report(

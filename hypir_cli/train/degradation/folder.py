@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +24,14 @@ from numpy.typing import NDArray
 from hypir_cli import __version__
 from hypir_cli.config.degradation import DegradationConfig
 from hypir_cli.config.schema import to_dict
-from hypir_cli.errors import InputError
+from hypir_cli.errors import InputError, as_hypir_error
 from hypir_cli.images import READABLE_SUFFIXES, atomic_file, write_image
+from hypir_cli.images.atomic import require_writable
 from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.data.photos import Photo, read_photo
 from hypir_cli.train.degradation import DegradationParameters, Degrader
 
+logger = logging.getLogger(__name__)
 RECORD_NAME = "degradation.json"
 """File beside the results that says how each was made."""
 
@@ -43,7 +46,7 @@ class DegradeReport:
     written: tuple[str, ...]
     """Relative paths of the files made."""
     failed: dict[str, str]
-    """Reason by relative path of the files that could not be read."""
+    """Reason by relative path of the files that could not be read, degraded or written, and of folders that could not be listed."""
 
 
 def degrade_folder(
@@ -65,28 +68,37 @@ def degrade_folder(
         seed: Seed of the draws, at least 0.
         on_file: Progress.
 
+    Whatever goes wrong with one image is that image's failure; the rest go on.
+
     Raises:
         InputError: No images, `target` is the source folder itself, or it cannot be written.
     """
-    root, files = _find_images(source, target)
+    require_writable(target / RECORD_NAME)
+    root, files, failed = _find_images(source, target)
+    report = on_file or _silent
+    for relative, reason in failed.items():
+        report(relative, reason)
     degrader = Degrader(config)
     records: dict[str, dict[str, Any]] = {}
-    failed: dict[str, str] = {}
     for file, name in zip(files, output_names(files), strict=True):
         relative = file.as_posix()
         try:
             photo = read_photo(root / file, name=str(root / file))
-        except InputError as error:
-            failed[relative] = error.message
-        else:
             with _one_thread():
                 drawn, degraded = _degrade(photo, degrader, path_key(file, seed=seed))
             write_image(target / name, degraded)
+        except Exception as error:
+            logger.debug("%s failed", root / file, exc_info=error)
+            failed[relative] = as_hypir_error(error, subject=str(root / file)).message
+        else:
             records[name] = {"source": relative, "parameters": to_dict(drawn)}
-        if on_file is not None:
-            on_file(relative, failed.get(relative, ""))
+        report(relative, failed.get(relative, ""))
     _write_record(target, config=config, preset=preset, seed=seed, files=records, failed=failed)
     return DegradeReport(written=tuple(records), failed=failed)
+
+
+def _silent(relative: str, reason: str) -> None:
+    pass
 
 
 def path_key(relative: PurePath, *, seed: int) -> SampleKey:
@@ -106,26 +118,32 @@ def output_names(files: Sequence[PurePath]) -> list[str]:
     ]
 
 
-def _find_images(source: Path, target: Path) -> tuple[Path, list[PurePath]]:
-    """The folder that paths are relative to, and the images in it, sorted."""
+def _find_images(source: Path, target: Path) -> tuple[Path, list[PurePath], dict[str, str]]:
+    """The folder that paths are relative to, the images in it, sorted, and the folders that could not be listed."""
+    failed: dict[str, str] = {}
     if source.is_file():
         root, files = source.parent, [PurePath(source.name)]
     else:
         root = source
-        files = sorted(_walk(source, leave_out=target.resolve()))
+        files = sorted(_walk(source, leave_out=target.resolve(), failed=failed))
     if root.resolve() == target.resolve():
         raise InputError(
             f"the output {target} is the folder of the input; its images would be overwritten.",
             hint="choose another output folder",
         )
     if not files:
-        raise InputError(f"there are no images in {source}.", hint="check the path")
-    return root, files
+        reasons = f" ({'; '.join(failed.values())})" if failed else ""
+        raise InputError(f"there are no images in {source}{reasons}.", hint="check the path")
+    return root, files, failed
 
 
-def _walk(folder: Path, *, leave_out: Path) -> list[PurePath]:
+def _walk(folder: Path, *, leave_out: Path, failed: dict[str, str]) -> list[PurePath]:
+    def unlistable(error: OSError) -> None:
+        place = Path(str(error.filename))
+        failed[place.relative_to(folder).as_posix()] = f"cannot list {place}: {error.strerror}."
+
     files = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=unlistable):
         folders[:] = [name for name in folders if Path(parent, name).resolve() != leave_out]
         inside = PurePath(parent).relative_to(folder)
         files += [
