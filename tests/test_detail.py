@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
-from hypir_cli.config.restore import ControlConfig, RestoreConfig
-from hypir_cli.images import read_image
+from hypir_cli.config.restore import ControlConfig, RestoreConfig, SizeConfig
+from hypir_cli.images import ImageData, read_image
 from hypir_cli.images.data import Pixels
+from hypir_cli.models.load import LoadedModel
 from hypir_cli.pixels import strips
 from hypir_cli.pixels.detail import match_texture, noise_energy
 from hypir_cli.pixels.texture import pixels_richness, texture_richness
 from hypir_cli.restore.engine import Engine
+from hypir_cli.restore.outcome import Outcome
+from hypir_cli.restore.richness import meet_texture, was_clean
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return Engine.load().model
 
 
 def picture(*, height: int = 90, width: int = 70, channels: int = 3, bits: int = 8) -> Pixels:
@@ -186,6 +197,52 @@ def test_automatic_texture_adds_no_rim_and_no_noise() -> None:
     before, after = plain.restore(image).samples[0], engine.restore(image).samples[0]
     assert overshoot(after, before) <= 2
     assert noise_energy(after) <= 1.1 * noise_energy(before)
+
+
+def noisy(pixels: Pixels) -> Pixels:
+    """The same with grain."""
+    grain = np.random.default_rng(0).normal(0, 3.0, pixels.shape[:2])[..., None]
+    result: Pixels = np.clip(pixels + grain, 0, 255).round().astype(np.uint8)
+    return result
+
+
+def test_a_clean_input_is_one_that_lost_nothing_and_won_nothing() -> None:
+    clean = picture()
+    blurred = clean.copy()
+    match_texture(blurred, 0.5 * richness(clean), least=0.1, most=1.0)
+    assert was_clean(clean, clean.copy())
+    assert not was_clean(noisy(clean), clean)
+    assert not was_clean(blurred, clean)
+    assert not was_clean(clean[:-1], clean)
+
+
+def test_automatic_texture_leaves_the_result_of_a_clean_photograph_alone() -> None:
+    clean = picture()
+    outcome = Outcome(samples=[], seeds=[], texture=1e5, enlarged=lambda: clean)
+    control = RestoreConfig().control
+    for given, gain in ((clean, 1.0), (noisy(clean), None)):
+        result = clean.copy()
+        meet_texture(result, outcome, given=given, control=control, scale=1.0, parity=False)
+        assert (outcome.detail_gains[-1] == 1.0) == (gain == 1.0)
+        assert np.array_equal(result, clean) == (gain == 1.0)
+    # An own number is met whatever the input was.
+    asked = dataclasses.replace(control, texture=1e5)
+    meet_texture(clean.copy(), outcome, given=clean, control=asked, scale=1.0, parity=False)
+    assert outcome.detail_gains[-1] > 1.0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1)])
+@pytest.mark.parametrize("texture", ["auto", 500.0])
+def test_lines_and_points_are_restored_with_any_texture(
+    model: LoadedModel, shape: tuple[int, int], texture: float | Literal["auto"]
+) -> None:
+    pixels = picture()[: shape[0], : shape[1]].copy()
+    for scale in (None, 3.0):
+        config = RestoreConfig(control=ControlConfig(texture=texture), size=SizeConfig(scale=scale))
+        outcome = Engine(model, config=config).restore(ImageData(pixels=pixels))
+        factor = int(scale or 1)
+        assert outcome.samples[0].shape == (shape[0] * factor, shape[1] * factor, 3)
+        assert all(math.isfinite(value) for value in outcome.textures_reached)
 
 
 def test_more_asked_gives_more_up_to_the_limit() -> None:

@@ -151,6 +151,7 @@ class Engine:
                 meet_texture(
                     pixels,
                     outcome,
+                    given=image.pixels,
                     control=control,
                     scale=size[0] / image.height,
                     parity=self.config.tiles.parity,

@@ -9,8 +9,8 @@ import torch
 from hypir_cli.config.restore import ControlConfig
 from hypir_cli.images import ImageData
 from hypir_cli.images.data import Pixels
-from hypir_cli.pixels.detail import match_texture
-from hypir_cli.pixels.texture import TexturePredictor
+from hypir_cli.pixels.detail import match_texture, noise_energy
+from hypir_cli.pixels.texture import TexturePredictor, pixels_richness
 from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.outcome import Outcome
 
@@ -25,14 +25,23 @@ AUTO_SHARE = 0.5
 """Of a predicted texture that is aimed at: predictions are often off by a factor of 2, and detail that is there needs no more."""
 TEXTURE_TOLERANCE = 0.1
 """A result whose texture is further from what was asked, by this share of it, gets a note."""
+CLEAN_NOISE, CLEAN_TEXTURE = 1.1, 0.9
+"""An input whose noise is at most this many times the result's, and its texture at least, needed no restoring."""
 
 
 def meet_texture(
-    pixels: Pixels, outcome: Outcome, *, control: ControlConfig, scale: float, parity: bool
+    pixels: Pixels,
+    outcome: Outcome,
+    *,
+    given: Pixels,
+    control: ControlConfig,
+    scale: float,
+    parity: bool,
 ) -> None:
     """Bring a result, in place, to the outcome's texture, and note there what was reached.
 
-    A predicted texture is only approached, since the prediction may be wrong, and never by softening; with `parity` it is left alone.
+    A predicted texture is only approached, since the prediction may be wrong, and never by softening; with `parity` it is left alone,
+    and so is the result of an input (`given`) that was clean.
     """
     wanted = outcome.texture
     if wanted is None or (parity and control.texture == "auto"):
@@ -41,6 +50,8 @@ def meet_texture(
     least, most = 1.0 / control.texture_gain, control.texture_gain
     if control.texture == "auto":
         most = min(most, 1.0 + AUTO_GAIN * math.sqrt(max(scale, 1.0)))
+        if was_clean(given, pixels):
+            most = 1.0
         least, wanted = 1.0, AUTO_SHARE * wanted
     match = match_texture(pixels, wanted, least=least, most=most)
     outcome.detail_gains.append(match.gain)
@@ -54,6 +65,20 @@ def meet_texture(
         outcome.notes.append(
             f"texture {wanted:g} was asked, {match.reached:.0f} is reached: {why}."
         )
+
+
+def was_clean(given: Pixels, result: Pixels) -> bool:
+    """Whether an input of the result's size had its texture and no more noise: then the model took nothing away and added nothing.
+
+    Args:
+        given: (H, W, C) uint8 or uint16.
+        result: The same restored; of another size where it was enlarged, and then never clean.
+    """
+    if given.shape != result.shape:
+        return False
+    if pixels_richness(given) < CLEAN_TEXTURE * pixels_richness(result):
+        return False
+    return noise_energy(given) <= CLEAN_NOISE**2 * noise_energy(result)
 
 
 @torch.inference_mode()
