@@ -15,7 +15,7 @@ from hypir_cli.models.backbones.controls import ControlEmbedding, Controls
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone, load_tokenizer
 from hypir_cli.models.backbones.tiny.text import TinyTextConfig, TinyTextEncoder
 from hypir_cli.models.backbones.tiny.unet import TinyUNet, TinyUNetConfig
-from hypir_cli.models.backbones.tiny.vae import TinyVAE, TinyVAEConfig
+from hypir_cli.models.backbones.tiny.vae import TinyCoder, TinyVAE, TinyVAEConfig
 
 SHIPPED = Path(str(resources.files("hypir_cli"))) / "weights" / "tiny"
 TIMESTEP = torch.tensor(200)
@@ -223,3 +223,21 @@ def test_the_shipped_autoencoder_keeps_a_photograph_like_picture(shipped: TinyBa
     with torch.inference_mode():
         error = (shipped.decode(shipped.encode(smooth)) - smooth).square().mean()
     assert error < 2e-3
+
+
+def test_where_the_encoders_network_runs_away_the_projection_does_alone() -> None:
+    torch.manual_seed(0)
+    coder = TinyCoder(4, 4, hidden=8, num_blocks=3)
+    with torch.no_grad():
+        coder.conv_in.weight.mul_(3.0)
+        coder.conv_out.weight.normal_()
+        for block in coder.blocks:
+            block.conv2.weight.normal_(std=0.1)
+        x = 0.1 * torch.randn(1, 4, 40, 40)
+        calm = coder(x)
+        x[..., 20, 20] = 1e4
+        seen = coder(x)
+    near, far = (slice(None), slice(None), 20, 20), (..., slice(0, 10), slice(0, 10))
+    assert torch.equal(seen[near], coder.projection(x)[near])
+    assert torch.equal(seen[far], calm[far])
+    assert not torch.equal(calm[far], coder.projection(x)[far])

@@ -56,6 +56,13 @@ class TinyVAEConfig:
             )
 
 
+RUNAWAY = 1000.0
+"""Activations of the residual networks beyond this are not believed. Nothing in them bounds what they make of a pattern that no
+training photograph had: some grew to 2e6 where all others stay below 700."""
+_RUNAWAY_REACH = 4
+"""Latent pixels around a runaway that it may have touched."""
+
+
 class TinyBlock(nn.Module):
     """Two 3x3 convolutions around a residual connection; the identity before training."""
 
@@ -94,11 +101,19 @@ class TinyCoder(nn.Module):
         return self.mapped(x, self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
-        """What the residual network makes of (B, channels_in, h, w): (B, hidden, h, w)."""
+        """What the residual network makes of (B, channels_in, h, w): (B, hidden, h, w); nothing around a runaway (`RUNAWAY`),
+        where the projection has to do alone."""
         hidden: Tensor = self.conv_in(x)
+        runs = hidden.new_zeros((len(x), 1, *hidden.shape[-2:]))
         for block in self.blocks:
             hidden = block(hidden)
-        return functional.silu(hidden)
+            with torch.no_grad():
+                runs = torch.maximum(runs, hidden.abs().amax(dim=1, keepdim=True))
+            # Clamped, it stays where it is instead of spreading over its surroundings.
+            hidden = hidden.clamp(-RUNAWAY, RUNAWAY)
+        reach = 2 * _RUNAWAY_REACH + 1
+        touched = functional.max_pool2d(runs, reach, 1, _RUNAWAY_REACH) >= RUNAWAY
+        return functional.silu(hidden).masked_fill(touched, 0.0)
 
     def mapped(self, x: Tensor, features: Tensor) -> Tensor:
         """Projection and detail together, (B, channels_out, h, w)."""
