@@ -34,6 +34,7 @@ from hypir_cli.ui.guard import Guard
 from hypir_cli.ui.photo import Shown
 from hypir_cli.ui.server import hand_out
 from hypir_cli.ui.shelf import Shelf
+from hypir_cli.ui.uploads import Uploads
 from hypir_cli.ui.words import status_html, viewer_html
 from hypir_cli.ui.worker import Cancelled, Task, Worker
 
@@ -107,10 +108,52 @@ def test_only_the_own_address_and_origin_are_answered() -> None:
 
 def test_what_the_page_never_asks_for_is_not_answered() -> None:
     own = {"Host": "localhost:7860"}
-    for path in ("/assets/index.js", "/gradio_api/queue/join", "/hypir/file/abc"):
+    for path in ("/assets/index.js", "/gradio_api/run/predict", "/hypir/file/abc"):
         assert _answer(own, path=path)[0] == 200
     for path in ("/gradio_api/proxy=http://x", "/gradio_api/vibe-edit", "/runs", "//", "/docs"):
         assert _answer(own, path=path)[0] == 404
+
+
+def _asked(folder: Path, path: str, body: bytes = b"") -> int:
+    """Status with which a request is answered that may name files of one folder."""
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        got = (await receive())["body"] if body else b""
+        status = 200 if got == body else 500
+        await send({"type": "http.response.start", "status": status, "headers": []})
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    halves = [body[len(body) // 2 :], body[: len(body) // 2]]
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": halves.pop(), "more_body": bool(halves)}
+
+    anyio.run(Uploads(app, folder=folder), {"type": "http", "path": path}, receive, send)
+    return int(sent[0]["status"])
+
+
+def test_requests_name_only_files_that_were_dropped(tmp_path: Path) -> None:
+    dropped, secret = tmp_path / "dropped", _picture(tmp_path / "secret.png")
+    fine = _picture(dropped / "x" / "fine.png")
+    (dropped / "link.png").symlink_to(secret)
+    others = ["http://example.org/a.png", "x/fine.png", f"{dropped}/../secret.png", "a\0b", 7]
+    others += [str(secret), str(dropped / "link.png")]
+    assert _asked(dropped, f"/gradio_api/file={fine}") == 200
+    for other in others:
+        assert _asked(dropped, f"/gradio_api/file={other}") == 403
+
+    def act(file: object) -> int:
+        body = json.dumps({"data": [{"deep": [{"path": file, "meta": {}}]}]}).encode()
+        return _asked(dropped, "/gradio_api/run/predict", body)
+
+    assert act(str(fine)) == 200
+    assert [act(other) for other in others] == [403] * len(others)
+    assert _asked(dropped, "/gradio_api/run/predict", b"{") == 403
+    assert _asked(dropped, "/gradio_api/run/predict", b"[" * 200_000) == 403
+    assert _asked(dropped, "/gradio_api/run/predict", b" " * 3_000_000) == 413
 
 
 def test_the_password_is_asked_for_and_compared() -> None:

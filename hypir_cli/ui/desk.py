@@ -256,6 +256,10 @@ class Desks:
         self._desks: dict[str, Desk] = {}
         self._lock = threading.Lock()
 
+    def find(self, name: str) -> Desk | None:
+        """The desk of that name."""
+        return self._desks.get(name)
+
     def open(self, name: str) -> tuple[str, Desk]:
         """The desk of that name, or a new one under a new name."""
         with self._lock:

@@ -28,7 +28,7 @@ ROUTES_BELOW = (
     "/hypir/file/",
     "/gradio_api/file=",
     "/gradio_api/heartbeat/",
-    "/gradio_api/queue/",
+    "/gradio_api/run/",
     "/gradio_api/upload",
 )
 """Starts of the others. What else the page library serves (its proxy, its editor, its run history) is not answered."""
@@ -58,11 +58,11 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value for name, value in scope["headers"]}
         if not self._from_here(headers):
-            await _refuse(send, 403, b"this page answers only its own address", scope=scope)
+            await refuse(send, 403, b"this page answers only its own address", scope=scope)
         elif not self._knows_password(headers):
-            await _refuse(send, 401, b"a name and a password are needed", scope=scope)
+            await refuse(send, 401, b"a name and a password are needed", scope=scope)
         elif not _is_known(scope["path"]):
-            await _refuse(send, 404, b"there is no such address", scope=scope)
+            await refuse(send, 404, b"there is no such address", scope=scope)
         else:
             await self._app(scope, receive, _with_policy(send))
 
@@ -111,7 +111,8 @@ def _with_policy(send: Send) -> Send:
     return sending
 
 
-async def _refuse(send: Send, status: int, reason: bytes, *, scope: Scope) -> None:
+async def refuse(send: Send, status: int, reason: bytes, *, scope: Scope) -> None:
+    """Answer a request with a status and a reason; close a socket."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return

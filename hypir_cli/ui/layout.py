@@ -178,8 +178,10 @@ def _photo_tab() -> PhotoTab:
 
 def _folder_tab() -> FolderTab:
     with gr.Tab(FOLDER_TAB, id=FOLDER_TAB):
-        source = gr.Textbox(label="Folder with photographs", max_lines=1, elem_id="hypir-source")
-        target = gr.Textbox(label="Folder for the results", max_lines=1, elem_id="hypir-target")
+        source = gr.Textbox(
+            "", label="Folder with photographs", max_lines=1, elem_id="hypir-source"
+        )
+        target = gr.Textbox("", label="Folder for the results", max_lines=1, elem_id="hypir-target")
         with gr.Row(elem_classes="hypir-line"):
             restore = gr.Button(
                 "Restore all", variant="primary", min_width=80, elem_id="hypir-restore-all"

@@ -19,6 +19,9 @@ from hypir_cli.ui.words import error_html, status_html, viewer_html
 
 TICK = 0.6
 """Seconds between two looks at how the work stands."""
+HOW: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+"""Each act is one request and its answer. Gradio's queue answers by a second, shared connection, which it sometimes closes too early
+on a busy machine; long work has the worker's queue."""
 KEYS = tuple(control.key for control in CONTROLS)
 Memory = dict[str, Any]
 """What the browser keeps: name of the desk, preset, control values, paths typed."""
@@ -45,70 +48,58 @@ class Page:
             timer = gr.Timer(TICK)
             self._connect_memory(blocks, parts, memory, seen)
             self._connect_work(parts, memory)
-            timer.tick(
-                self._look,
-                [memory, seen],
-                [seen, parts.status, parts.photo.picture, parts.viewer],
-                show_progress="hidden",
-            )
+            shown = [seen, parts.status, parts.photo.picture, parts.viewer]
+            timer.tick(self._look, [memory, seen], shown, **HOW)
         return blocks
 
     def _connect_memory(self, blocks: Any, parts: Parts, memory: Any, seen: Any) -> None:
         """What is kept over a reload, and the command line that goes with it."""
-        typed = [parts.folder.source, parts.folder.target]
+        photo, typed = parts.photo, [parts.folder.source, parts.folder.target]
         kept = [memory, parts.preset, *parts.controls, *typed]
-        keep = {"outputs": [memory, parts.command], "show_progress": "hidden"}
-        blocks.load(self._open, [memory], [*kept, parts.command, seen, parts.tabs])
-        parts.preset.input(
-            self._choose_preset, [parts.preset], parts.controls, show_progress="hidden"
-        ).then(self._keep, kept, **keep)
+        keep = {"fn": self._keep_open, "inputs": kept, "outputs": [memory, parts.command], **HOW}
+        blocks.load(self._open, [memory], [*kept, parts.command, seen, parts.tabs], **HOW)
+        parts.preset.input(self._choose_preset, [parts.preset], parts.controls, **HOW).then(**keep)
         for part in [*parts.controls, *typed]:
-            part.change(self._keep, kept, **keep)
+            part.change(**keep)
         for name, tab in zip(TABS, parts.tabs.children, strict=True):
-            tab.select(
-                partial(self._choose_tab, name), [memory], [memory], show_progress="hidden"
-            ).then(self._keep, kept, **keep)
-        photo = parts.photo
-        hidden = {"show_progress": "hidden"}
+            tab.select(partial(self._choose_tab, name), [memory], [memory], **HOW).then(**keep)
         photo.file.upload(
-            self._take_dropped, [memory, photo.file], [parts.problem, photo.file], **hidden
-        ).then(self._keep, kept, **keep)
+            self._take_dropped, [memory, photo.file], [parts.problem, photo.file], **HOW
+        ).then(**keep)
         gr.on(
             [photo.open.click, photo.path.submit],
             self._take_typed,
             [memory, photo.path],
             [parts.problem],
-            **hidden,
-        ).then(self._keep, kept, **keep)
+            **HOW,
+        ).then(**keep)
 
     def _connect_work(self, parts: Parts, memory: Any) -> None:
         """What starts work, stops it, and looks at earlier work."""
         photo, folder, history = parts.photo, parts.folder, parts.history
-        values = [memory, parts.preset, *parts.controls]
-        said = {"outputs": [parts.problem], "show_progress": "hidden"}
-        photo.picture.select(self._preview, values, **said)
-        photo.restore.click(self._restore, values, **said)
-        folder.restore.click(self._restore_folder, [*values, folder.source, folder.target], **said)
-        gr.on([photo.cancel.click, folder.cancel.click], self._cancel, [memory], **said)
-        folder.clear.click(self._cancel_waiting, [memory], **said)
-        history.find.click(
-            self._find_runs,
-            [folder.target],
-            [history.runs, parts.problem],
-            show_progress="hidden",
-        )
-        history.runs.input(self._look_at, [memory, history.runs], **said)
+        values, said = [memory, parts.preset, *parts.controls], [parts.problem]
+        paths = [folder.source, folder.target]
+        photo.picture.select(self._preview, values, said, **HOW)
+        photo.restore.click(self._restore, values, said, **HOW)
+        folder.restore.click(self._restore_folder, [*values, *paths], said, **HOW)
+        gr.on([photo.cancel.click, folder.cancel.click], self._cancel, [memory], said, **HOW)
+        folder.clear.click(self._cancel_waiting, [memory], said, **HOW)
+        history.find.click(self._find_runs, [folder.target], [history.runs, *said], **HOW)
+        history.runs.input(self._look_at, [memory, history.runs], said, **HOW)
 
     def _desk(self, memory: Memory) -> Desk:
         """The browser's desk.
 
         Raises:
-            InputError: The page has not told this browser the name of one yet.
+            InputError: It has none: the page is not ready, or the server was started anew.
         """
-        name = str((memory or {}).get("desk", ""))
-        if not name:
-            raise InputError("the page is not ready yet.", hint="try it once more")
-        return self._desks.open(name)[1]
+        desk = self._find_desk(memory)
+        if desk is None:
+            raise InputError("the page is not ready.", hint="reload it")
+        return desk
+
+    def _find_desk(self, memory: Memory) -> Desk | None:
+        return self._desks.find(str((memory or {}).get("desk", "")))
 
     def _open(self, memory: Memory) -> list[Any]:
         """The page as it was left: a desk, the controls, the typed paths."""
@@ -125,13 +116,18 @@ class Page:
         kept, command = self._keep({"desk": name, "tab": tab}, preset, *values, *typed)
         return [kept, preset, *values, *typed, command, (), gr.Tabs(selected=tab)]
 
+    def _keep_open(self, memory: Memory, preset: str, *rest: Any) -> Any:
+        """Remember what the controls show; not while the page does not show yet what was remembered."""
+        if self._find_desk(memory) is None:
+            return [gr.skip()] * 2
+        return self._keep(memory, preset, *rest)
+
     def _keep(self, memory: Memory, preset: str, *rest: Any) -> tuple[Memory, str]:
-        """Remember what the controls show, and say it as a command."""
+        """What is remembered of the controls, and the same as a command."""
         values = dict(zip(KEYS, rest[: len(KEYS)], strict=True))
-        source, target = rest[len(KEYS) :]
-        memory = memory or {}
+        source, target = (text or "" for text in rest[len(KEYS) :])
         kept = {
-            "desk": memory.get("desk", ""),
+            "desk": memory["desk"],
             "tab": memory.get("tab", PHOTO_TAB),
             "preset": preset,
             "values": values,
@@ -148,7 +144,7 @@ class Page:
                 "source": self._full(kept["source"]) or "INPUT",
                 "target": f"{self._full(kept['target']) or 'OUTPUT'}/",
             }
-        elif kept["desk"]:
+        else:
             words["source"] = self._desk(kept).source or "INPUT"
         try:
             return command_line(kept["preset"], kept["values"], **words)
@@ -163,8 +159,8 @@ class Page:
             return typed.strip()
 
     @staticmethod
-    def _choose_tab(name: str, memory: Memory) -> Memory:
-        return {**(memory or {}), "tab": name}
+    def _choose_tab(name: str, memory: Memory) -> Any:
+        return {**memory, "tab": name} if (memory or {}).get("desk") else gr.skip()
 
     @staticmethod
     def _choose_preset(preset: str) -> list[Any]:
@@ -172,9 +168,9 @@ class Page:
 
     def _look(self, memory: Memory, seen: Any) -> list[Any]:
         """What is new since the last look; nothing is sent where nothing is."""
-        if not (memory or {}).get("desk"):
+        desk = self._find_desk(memory)
+        if desk is None:
             return [gr.skip()] * 4
-        desk = self._desk(memory)
         shown = "" if desk.shown is None else desk.shown.address
         now = (*desk.version, str(desk.photo), shown)
         running = desk.current is not None and desk.current.task.state == "running"

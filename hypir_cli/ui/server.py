@@ -26,6 +26,7 @@ from hypir_cli.ui.desk import Studio
 from hypir_cli.ui.engines import EngineCache
 from hypir_cli.ui.guard import Guard
 from hypir_cli.ui.shelf import ROUTE, Shelf
+from hypir_cli.ui.uploads import Uploads
 from hypir_cli.ui.worker import Worker
 
 _QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -65,7 +66,8 @@ def build_app(studio: Studio, *, hosts: frozenset[str], credentials: str | None)
         credentials: NAME:PASSWORD; None asks for none.
     """
     os.environ.update(_QUIET)  # read when Gradio is imported
-    os.environ["GRADIO_TEMP_DIR"] = str(studio.folder / "dropped")  # goes when the page ends
+    dropped = studio.folder / "dropped"  # goes when the page ends
+    os.environ["GRADIO_TEMP_DIR"] = str(dropped)
     import gradio as gr
 
     from hypir_cli.ui.page import Page
@@ -84,6 +86,7 @@ def build_app(studio: Studio, *, hosts: frozenset[str], credentials: str | None)
         css=_asset("page.css"),
         head=f"<script>{_asset('page.js')}</script>",
     )
+    app.add_middleware(Uploads, folder=dropped)
     app.add_middleware(Guard, hosts=hosts, credentials=credentials)
     return app
 
