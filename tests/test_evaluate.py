@@ -319,6 +319,28 @@ def test_a_broken_image_in_the_middle_is_named_and_the_rest_is_measured(sets):
     assert found.summary["soft"]["psnr"].count == 2
 
 
+def test_a_metric_of_whole_sets_leaves_broken_images_out(sets, monkeypatch):
+    info = registry.MetricInfo(
+        id="fid", provider="x", better="lower", needs="gt", about="", per_image=False
+    )
+    seen = []
+
+    def load(wanted, *_, **__):
+        def score_set(restored, gt):
+            seen.append([path.name for path in (*restored, *gt)])
+            return 3.0
+
+        return registry.Metric(info=wanted, score_set=score_set)
+
+    monkeypatch.setattr(registry, "find_metric", lambda name: info)
+    monkeypatch.setattr(registry, "load_metric", load)
+    (sets.soft / "cup.png").write_bytes(b"no image")
+    found = evaluate(Folders(methods={"soft": sets.soft}, gt=sets.gt), config("fid"))
+    assert seen == [["portrait.png", "spoon.png"] * 2]
+    assert found.summary["soft"]["fid"].count == 2
+    assert "cup.png" in found.problems[0].what
+
+
 def test_a_broken_gt_is_named_once(sets):
     (sets.gt / "cup.png").write_bytes(b"")
     found = measured({"soft": sets.soft, "near": sets.near}, config("psnr"), gt=sets.gt)

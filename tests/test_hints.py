@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 import hypir_cli
+from hypir_cli.caption import describe
 from hypir_cli.cli.app import COMMANDS, app, load_command
 from hypir_cli.cli.hints import OPTION, fitting_hint
+from hypir_cli.errors import BackboneError
 
 PACKAGE = Path(hypir_cli.__file__).parent
 OTHERS = {
@@ -92,6 +94,14 @@ def test_training_is_told_of_settings_where_it_has_no_options() -> None:
     )
     assert told == "use the setting device auto, --resume auto or leave the setting model.vae out"
     assert fitting_hint("use --vae", command="restore", options=()) == "use --vae"
+
+
+def test_a_captioner_that_is_not_here_is_fetched_for_the_command_that_takes_it() -> None:
+    error = BackboneError("gone.", hint="hf download x --local-dir DIR; then --model DIR")
+    hint = describe._from_here(error, "llava").hint
+    assert hint.startswith("hf download x --local-dir DIR; then `hypir caption INPUT --captioner")
+    assert hint.endswith("--model DIR`, and --caption sidecar here")
+    assert error.hint.endswith("then --model DIR")
 
 
 def test_restoring_with_captions_hints_no_option_of_captioning(

@@ -72,7 +72,7 @@ def test_folders_of_weights_say_what_they_are(tmp_path: Path) -> None:
 def test_a_folder_of_something_else_is_an_error(tmp_path: Path) -> None:
     result = run("info", tmp_path)
     assert result.exit_code == 1
-    assert "holds no LoRA" in result.output
+    assert "neither the folder of a training run nor one of weights" in result.output
 
 
 @pytest.mark.parametrize("name", ["nothing.safetensors", "text.pth"])

@@ -52,6 +52,8 @@ def _from_here(error: HypirError, kind: str) -> HypirError:
     """The error with a way out for those who restore, where it names options of `hypir caption`."""
     if "--" not in error.hint or "pip install" in error.hint:
         return error
+    command = f"`hypir caption INPUT --captioner {kind} --model DIR`, and --caption sidecar here"
+    with_folder = error.hint.replace("then --model DIR", f"then {command}")
     hint = (
         f"`hypir caption INPUT --captioner {kind}` has options for the captioner; "
         "--caption sidecar then takes what it wrote"
@@ -59,5 +61,5 @@ def _from_here(error: HypirError, kind: str) -> HypirError:
     if kind == "openai":
         hint += "; or set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL"
     found = copy.copy(error)
-    found.hint = hint
+    found.hint = hint if with_folder == error.hint else with_folder
     return found

@@ -63,8 +63,9 @@ def evaluate(
     pairing = pair(methods, gt=folders.gt, lq=folders.lq)
     metrics, problems = _load(infos, config)
     problems = [*pairing.problems, *unknowable, *problems]
-    figures, inputs = _measure(pairing, metrics, config, problems, on_progress or _silent)
-    found = _conclude(pairing, metrics, figures, config, problems, speed=speed)
+    measured = _measure(pairing, metrics, config, problems, on_progress or _silent)
+    found = _conclude(pairing, metrics, measured, config, problems, speed=speed)
+    inputs = measured.inputs
     return replace(found, baseline=_baseline(baseline, found, inputs, config)) if inputs else found
 
 
@@ -136,18 +137,30 @@ def _device(name: str) -> torch.device:
     return torch.device("cpu") if name == "auto" and device.type == "mps" else device
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What came of going through the images."""
+
+    figures: Figures
+    """Of the methods."""
+    inputs: dict[str, dict[str, float]]
+    """Of the inputs where those are given: metric -> image -> figure."""
+    usable: tuple[str, ...]
+    """Images whose every file could be read and compared: what metrics of whole sets take."""
+
+
 def _measure(
     pairing: Pairing,
     metrics: Sequence[Metric],
     config: EvaluateConfig,
     problems: list[Problem],
     on_progress: Progress,
-) -> tuple[Figures, dict[str, dict[str, float]]]:
-    """Figures of the methods, and of the inputs where those are given: metric -> image -> figure."""
+) -> _Measured:
     figures: Figures = {
         method: {metric.info.id: {} for metric in metrics} for method in pairing.restored
     }
     inputs: dict[str, dict[str, float]] = {}
+    usable: list[str] = []
     for done, key in enumerate(pairing.keys):
         on_progress(done, len(pairing.keys))
         try:
@@ -155,23 +168,25 @@ def _measure(
         except Exception as error:  # noqa: BLE001 - one image never stops the rest
             problems.append(_problem(error, subject=f"the references of {key}"))
             continue
-        shape = None
+        shape, complete = None, True
         for method, files in pairing.restored.items():
             try:
                 sample = prepare(read_rgb(files[key]), gt=gt, lq=lq, measure=config.measure)
             except Exception as error:  # noqa: BLE001 - one image never stops the rest
                 problems.append(_problem(error, subject=str(files[key])))
+                complete = False
                 continue
             shape = shape or sample.restored_whole.shape
             for metric in metrics:
                 value = _score(metric, sample, files[key], problems)
                 if value is not None:
                     figures[method][metric.info.id][key] = value
+        usable += [key] if complete else []
         if lq is not None and shape is not None:
             for name, value in _input_figures(lq, shape, gt, metrics, config).items():
                 inputs.setdefault(name, {})[key] = value
     on_progress(len(pairing.keys), len(pairing.keys))
-    return figures, inputs
+    return _Measured(figures=figures, inputs=inputs, usable=tuple(usable))
 
 
 def _input_figures(
@@ -247,26 +262,27 @@ def _score(metric: Metric, sample: Prepared, path: Path, problems: list[Problem]
 def _conclude(
     pairing: Pairing,
     metrics: Sequence[Metric],
-    figures: Figures,
+    measured: _Measured,
     config: EvaluateConfig,
     problems: list[Problem],
     *,
     speed: Mapping[str, Speed],
 ) -> Evaluation:
     names = [metric.info.id for metric in metrics if metric.info.per_image]
+    figures = measured.figures
     even = results.comparable(figures, {metric.info.id: metric.info.better for metric in metrics})
     summary = results.summarise(even, names, pairing.keys, config.bootstrap)
     for metric in metrics:
         if metric.score_set is not None:
-            _add_set_figures(metric, pairing, summary, problems)
+            _add_set_figures(metric, pairing, measured.usable, summary, problems)
     if not any(summary.values()):
         first = problems[0] if problems else Problem(what="no figure came out")
         raise InputError(f"nothing could be measured; the first: {first.what}", hint=first.hint)
-    measured = tuple(
+    infos = tuple(
         metric.info for metric in metrics if all(metric.info.id in row for row in summary.values())
     )
     return Evaluation(
-        metrics=measured,
+        metrics=infos,
         pairing=pairing,
         figures=figures,
         summary=summary,
@@ -275,7 +291,7 @@ def _conclude(
             info.id: results.ranking(
                 {method: row[info.id].mean for method, row in summary.items()}, info.better
             )
-            for info in measured
+            for info in infos
         },
         speed=speed,
         problems=tuple(problems),
@@ -286,18 +302,19 @@ def _conclude(
 def _add_set_figures(
     metric: Metric,
     pairing: Pairing,
+    keys: Sequence[str],
     summary: dict[str, dict[str, Interval]],
     problems: list[Problem],
 ) -> None:
     assert metric.score_set is not None
-    gt = [pairing.gt[key] for key in pairing.keys] if pairing.gt else []
+    gt = [pairing.gt[key] for key in keys] if pairing.gt else []
     for method, files in pairing.restored.items():
         try:
-            value = metric.score_set([files[key] for key in pairing.keys], gt)
+            value = metric.score_set([files[key] for key in keys], gt)
         except Exception as error:
             logger.debug("%s failed on %s", metric.info.id, method, exc_info=error)
             text = str(error) or type(error).__name__
             problems.append(Problem(what=f"metric {metric.info.id} on {method}: {text}."))
             continue
-        interval = Interval(mean=value, low=None, high=None, count=len(pairing.keys))
+        interval = Interval(mean=value, low=None, high=None, count=len(keys))
         summary[method] = {**summary[method], metric.info.id: interval}

@@ -19,6 +19,7 @@ from hypir_cli.images import boxes
 from hypir_cli.images.colorcode import from_codes
 from hypir_cli.images.data import ImageData, Metadata, Pixels
 from hypir_cli.images.decoding import decode, metadata_of_pillow
+from hypir_cli.images.jxl import JxlColor, jxl_color
 from hypir_cli.images.tiff import from_floats
 from hypir_cli.images.upright import finished
 
@@ -104,9 +105,15 @@ def read_jxl(path: Path, *, float_range: tuple[float, float] | None) -> ImageDat
         samples, more = from_floats(samples, float_range=float_range)
         notes += more
     pixels, alpha = split_planes(np.ascontiguousarray(samples))
-    metadata = _jxl_metadata(data)
-    if not metadata.icc:
+    try:
+        color = jxl_color(data)
+    except ValueError:  # the decoder took it all the same
+        color = JxlColor(unknown=True)
+    if color.profile_lost:
+        notes.append("its colour profile was left out, and its colours were taken as sRGB")
+    elif color.unknown:
         notes.append("its colours were taken as sRGB")
+    metadata = replace(_jxl_metadata(data), color=color.code)
     return finished(pixels, alpha, metadata, name="JXL", notes=notes, turned=True)
 
 
@@ -162,44 +169,6 @@ def read_deep_pnm(path: Path) -> ImageData | None:
     samples = np.frombuffer(data, dtype=">u2").reshape(height, width, channels)
     pixels = (samples.astype(np.uint64) * 65535 // most).clip(0, 65535).astype(np.uint16)
     return finished(pixels, None, Metadata(), name="PPM", notes=[])
-
-
-def jxl_size(data: bytes) -> tuple[int, int]:
-    """(height, width) of a JPEG XL as its codestream's header says, not turned.
-
-    Raises:
-        ValueError: The header is damaged.
-
-    Source: ISO/IEC 18181-1, "SizeHeader".
-    """
-    start = 0
-    for box in boxes.boxes(data[:64] + data[64:]) if data[4:8] == b"JXL " else ():
-        if box.kind in (b"jxlc", b"jxlp"):
-            start = box.content + (4 if box.kind == b"jxlp" else 0)
-            break
-    if data[start : start + 2] != b"\xff\x0a":
-        start = data.find(b"\xff\x0a")
-    bits = int.from_bytes(data[start + 2 : start + 18], "little")
-    if start < 0 or len(data) < start + 6:
-        raise ValueError("its header is damaged")
-
-    def take(count: int) -> int:
-        nonlocal bits
-        value = bits & ((1 << count) - 1)
-        bits >>= count
-        return value
-
-    small = take(1)
-
-    def side() -> int:
-        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
-
-    height = side()
-    ratio = take(3)
-    if ratio == 0:
-        return height, side()
-    above, below = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
-    return height, height * above // below
 
 
 def widened(samples: NDArray[Any], bits: int) -> NDArray[Any]:

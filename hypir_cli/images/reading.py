@@ -38,6 +38,7 @@ from hypir_cli.images import jpeg, modern
 from hypir_cli.images.data import ImageData, Metadata
 from hypir_cli.images.decoding import decode, metadata_of_pillow, to_srgb
 from hypir_cli.images.formats import MAX_PIXELS, RAW_SUFFIXES, SNIFF_BYTES, sniff
+from hypir_cli.images.jxl import jxl_size
 from hypir_cli.images.png import metadata_of, png_size, read_chunks
 from hypir_cli.images.png_repair import repair
 from hypir_cli.images.raw import exr_size, raw_size, read_exr, read_raw
@@ -169,7 +170,7 @@ def _size(path: Path, name: str) -> tuple[int, int]:
         return int(height), int(width)
     if name == "JXL":
         with open(path, "rb") as file:
-            return modern.jxl_size(file.read(2**16))
+            return jxl_size(file.read(2**16))
     if name == "EXR":
         return exr_size(path)
     with _OPENERS[name](str(path)) as image:

@@ -116,13 +116,28 @@ def folder_facts(folder: Path) -> dict[str, str]:
     """
     info = read_folder_info(folder)
     if info is None and not (folder / "model_index.json").is_file():
-        weights = find_trained_weights(folder)
+        weights = _weights_in(folder)
         return {"weights": str(weights.relative_to(folder)), **file_facts(weights)}
     facts = {"kind": "base weights"}
     if info is not None:
         # Rank and targets are those of the adapters that are in the weights now.
         facts = {**_plain(asdict(info)), "kind": "base weights with a LoRA merged into them"}
     return {**facts, **_component_facts(folder)}
+
+
+def _weights_in(folder: Path) -> Path:
+    """The LoRA that a folder holds.
+
+    Raises:
+        CheckpointError: It holds none.
+    """
+    try:
+        return find_trained_weights(folder)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{folder} is neither the folder of a training run nor one of weights.",
+            hint="give a run's output_dir, a base in diffusers' layout, or what export-lora wrote",
+        ) from error
 
 
 def _component_facts(folder: Path) -> dict[str, str]:
