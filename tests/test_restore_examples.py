@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -68,3 +69,20 @@ def test_every_image_gets_its_own_prompt(photos: Path, tmp_path: Path) -> None:
     report = json.loads((results / "report.json").read_text(encoding="utf-8"))
     prompts = {image["details"]["prompt"] for image in report["images"]}
     assert prompts == {"a photograph of coffee", "a photograph of raccoon"}
+
+
+@pytest.mark.slow
+def test_scratches_are_taken_out_and_nothing_else_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    with Image.open(EXAMPLES / "originals" / "raccoon.jpg") as picture:
+        picture.crop((150, 100, 278, 196)).save(folder / "a.jpg", quality=95)
+    done = run(EXAMPLES / "repair_scratches.sh", folder, tmp_path / "work")
+    assert done.returncode == 0, done.stdout + done.stderr
+    places = [tmp_path / "work" / part / "a.png" for part in ("scratched", "masks", "repaired")]
+    before, mask, after = (np.asarray(Image.open(place)).astype(int) for place in places)
+    lost = mask > 127
+    assert np.array_equal(before[~lost], after[~lost])
+    truth = np.asarray(Image.open(folder / "a.jpg")).astype(int)
+    wrong, left = (np.abs(found - truth)[lost].mean() for found in (before, after))
+    assert left < 0.2 * wrong

@@ -285,6 +285,14 @@ class TestMasks:
         assert "there is no mask for deep er/ç.jpg" in said
         assert "0 solved, 2 failed" in result.output
 
+    def test_a_broken_mask_fails_its_photograph_alone(self, photos: Path, tmp_path: Path) -> None:
+        draw_mask(tmp_path / "masks" / "deep er" / "ç.png", size=(64, 40), lost=self.BOX)
+        (tmp_path / "masks" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nand no more")
+        result = solve(photos, tmp_path / "out", "--mask", tmp_path / "masks")
+        assert result.exit_code == 1
+        assert str(Path("masks", "a.png")) in "".join(result.output.split("\n"))
+        assert "1 solved, 1 failed" in result.output
+
 
 class TestSimulation:
     def test_a_photograph_is_cut_to_a_multiple_of_the_factor_and_its_partner_written(
@@ -301,6 +309,8 @@ class TestSimulation:
         assert pixels_of(clean / "odd.png").shape == (20, 28, 3)
         report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
         assert report["images"][0]["details"]["cut_to"] == [20, 28]
+        said = " ".join(result.output.split())
+        assert "its first 28 x 20 pixels, because 4 does not divide 30 x 21" in said
 
     def test_noise_has_the_deviation_that_is_asked_for(self, tmp_path: Path) -> None:
         Image.new("RGB", (96, 96), (128, 128, 128)).save(tmp_path / "flat.png")
@@ -353,6 +363,15 @@ class TestBadSettings:
             photos, tmp_path / "out", "--task", "kernel", "--kernel", tmp_path / "psf.npy"
         )
         assert "sums to 0" in two_lines(result)
+
+    @pytest.mark.parametrize("name", ["psf.npy", "psf.png", "psf.tif"])
+    def test_a_broken_kernel_is_named(self, name: str, photos: Path, tmp_path: Path) -> None:
+        (tmp_path / name).write_bytes(b"II*\x00no kernel")
+        result = solve(photos, tmp_path / "out", "--task", "kernel", "--kernel", tmp_path / name)
+        assert name in two_lines(result)
+
+    def test_places_on_the_network_are_refused(self, tmp_path: Path) -> None:
+        assert "s3://bucket/in" in two_lines(solve("s3://bucket/in", tmp_path / "out", *SR))
 
     @pytest.mark.parametrize(
         "arguments",

@@ -123,8 +123,8 @@ class SpgdConfig:
     """Keep the direction from one noise level to the next."""
     stop: bool = flag(True, "--stop/--no-stop")
     """End the data steps where the error is down to the noise."""
-    sigma_max: float = 100.0
-    """Noise level at the start, at most what the prior knows."""
+    sigma_max: float | None = None
+    """Noise level at the start, at most what the prior knows; unset takes the prior's kind's."""
     sigma_min: float = 0.1
     """Last noise level."""
 
@@ -134,7 +134,7 @@ class SpgdConfig:
         _check_range(self, "spgd", ("decay",), least=0, most=1)
         if not 0.0 <= self.momentum < 1.0:
             raise ValueError(f"spgd.momentum must be at least 0 and below 1, got {self.momentum}")
-        if not 0.0 < self.sigma_min <= self.sigma_max:
+        if not 0.0 < self.sigma_min <= (self.sigma_max or math.inf):
             raise ValueError("spgd.sigma_min must be above 0 and at most spgd.sigma_max")
 
 

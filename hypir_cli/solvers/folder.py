@@ -18,7 +18,7 @@ from hypir_cli.solvers.masks import find_mask, read_lost
 from hypir_cli.solvers.prior_loading import load_prior, prior_kind
 from hypir_cli.solvers.recipes import recipe
 from hypir_cli.solvers.samplers.measurement import Progress, silent
-from hypir_cli.solvers.simulate import Simulator
+from hypir_cli.solvers.simulate import Simulated, Simulator
 from hypir_cli.solvers.solver import Lost, Outcome, Solver
 
 logger = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ def simulate_folder(
     def simulate_one(image: ImageData, job: Job) -> Restored:
         lost = lost_pixels(simulator.damage, image, job)
         made = simulator.measure(image, lost=lost)
+        _warn_of_cut(image, made, job, factor=simulator.damage.factor)
         if clean_dir is not None:
             made.write_clean(clean_dir / job.relative_path.with_suffix(".png"))
         return Restored(samples=[made.pixels], details=made.details)
@@ -181,6 +182,21 @@ def _warn_of_loss(jobs: Sequence[Job]) -> None:
         logger.warning(
             "%s loses a little everywhere; what is not lost stays bit for bit only in PNG and TIFF",
             lossy[0].name,
+        )
+
+
+def _warn_of_cut(image: ImageData, made: Simulated, job: Job, *, factor: int) -> None:
+    """A photograph that the factor does not divide loses its right and bottom edge."""
+    height, width = made.clean.shape[:2]
+    if height < image.height or width < image.width:
+        logger.warning(
+            "%s is measured as its first %d x %d pixels, because %d does not divide %d x %d",
+            job.input_path.name,
+            width,
+            height,
+            factor,
+            image.width,
+            image.height,
         )
 
 

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hypir_cli.config.solve import DamageConfig, Method, SamplingConfig
+from hypir_cli.solvers.samplers.spgd import PUBLISHED_SIGMA_MAX
 
 PriorKind = Literal["pixel", "latent"]
 Missing = Literal["detail", "sharpness", "pixels", "areas", "colour"]
 """What the damage took."""
+
+USUAL_SIDE = 256
+"""Side in pixels of the images that the papers' steps are for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +29,11 @@ class Recipe:
     steps: int
     """Noise levels."""
     scale: float
-    """DPS, DPPS: step along the gradient of the error's norm."""
+    """DPS, DPPS: step along the gradient of the error's norm, for a tile of `USUAL_SIDE`; it grows with a tile's side."""
     lr: float
     """SPGD: step along the gradient of the squared error."""
+    sigma_max: float
+    """SPGD: first noise level."""
     start: float
     """latino: first noise level."""
 
@@ -56,13 +62,16 @@ NUMBERS: dict[PriorKind, dict[Missing, _Numbers]] = {
         "colour": _Numbers(scale=1.0, lr=2.5, start=20.0),
     },
     "latent": {
-        "detail": _Numbers(scale=1.0, lr=1.0, start=1.0),
-        "sharpness": _Numbers(scale=1.0, lr=1.0, start=1.0),
-        "pixels": _Numbers(scale=1.0, lr=1.0, start=3.0),
-        "areas": _Numbers(scale=1.0, lr=1.0, start=10.0),
-        "colour": _Numbers(scale=1.0, lr=1.0, start=10.0),
+        "detail": _Numbers(scale=16.0, lr=1.0, start=1.0),
+        "sharpness": _Numbers(scale=16.0, lr=0.1, start=1.0),
+        "pixels": _Numbers(scale=16.0, lr=0.1, start=1.0),
+        "areas": _Numbers(scale=16.0, lr=0.05, start=2.0),
+        "colour": _Numbers(scale=16.0, lr=0.05, start=2.0),
     },
 }
+"""Steps that are too long diverge: the more pixels are measured whole, the shorter SPGD's have to be."""
+SIGMA_MAX: dict[PriorKind, float] = {"pixel": PUBLISHED_SIGMA_MAX, "latent": 0.5}
+"""SPGD's first noise level."""
 METHODS: dict[PriorKind, dict[Missing, Method]] = {
     "pixel": dict.fromkeys(("detail", "sharpness", "pixels", "areas", "colour"), "spgd"),
     "latent": dict.fromkeys(("detail", "sharpness", "pixels", "areas", "colour"), "latino"),
@@ -95,6 +104,7 @@ def recipe(sampling: SamplingConfig, damage: DamageConfig, *, prior: PriorKind) 
         steps=sampling.steps or STEPS[prior][method],
         scale=_first(sampling.dps.scale, numbers.scale),
         lr=_first(sampling.spgd.lr, numbers.lr),
+        sigma_max=_first(sampling.spgd.sigma_max, SIGMA_MAX[prior]),
         start=_first(sampling.latino.start, numbers.start),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ from hypir_cli.pixels.tiling import TilePlan
 from hypir_cli.solvers.damage import Damage, Size
 from hypir_cli.solvers.operators import Grey, Inpainting, Operator, num_measured
 from hypir_cli.solvers.prior_loading import LoadedPrior
-from hypir_cli.solvers.recipes import Recipe, recipe
+from hypir_cli.solvers.recipes import USUAL_SIDE, Recipe, recipe
 from hypir_cli.solvers.samplers.dps import sample_dps
 from hypir_cli.solvers.samplers.latino import require_adjoint, sample_latino
 from hypir_cli.solvers.samplers.measurement import Measurement, Progress, Solution, silent
@@ -133,6 +134,7 @@ class Solver:
                 settings=sampling.spgd,
                 lr=chosen.lr,
                 steps=chosen.steps,
+                sigma_max=chosen.sigma_max,
                 on_step=on_step,
             )
         if chosen.method == "latino":
@@ -150,7 +152,8 @@ class Solver:
             measurement,
             noise,
             settings=sampling.dps,
-            scale=chosen.scale,
+            # The gradient of a norm is as long for a large tile as for a small one.
+            scale=chosen.scale * math.sqrt(math.prod(measurement.size)) / USUAL_SIDE,
             steps=chosen.steps,
             select=chosen.method == "dpps",
             on_step=on_step,

@@ -3,6 +3,7 @@
 from hypir_cli.solvers.operators.base import (
     HasAdjoint,
     HasDagger,
+    HasGuess,
     HasProx,
     LinearOperator,
     Operator,
@@ -22,6 +23,7 @@ __all__ = [
     "Grey",
     "HasAdjoint",
     "HasDagger",
+    "HasGuess",
     "HasProx",
     "Inpainting",
     "Jpeg",

@@ -45,6 +45,14 @@ class HasDagger(Protocol):
 
 
 @runtime_checkable
+class HasGuess(Protocol):
+    """An operator that knows a better image to start from than its inverse."""
+
+    def first_guess(self, y: Tensor) -> Tensor:
+        """An image with these measurements, made without a prior."""
+
+
+@runtime_checkable
 class HasProx(Protocol):
     """An operator with a proximal step of its own."""
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hypir_cli.solvers.operators.base import LinearOperator
+from hypir_cli.solvers.operators.conjugate import solve
+
+FILL_ITERATIONS = 400
+"""Steps of conjugate gradients for a fill, at most."""
+FILL_TOLERANCE = 1e-3
+"""Where those steps end, relative to what they start from: a fill is only what a sampler starts from."""
 
 
 class Inpainting(LinearOperator):
@@ -29,6 +36,21 @@ class Inpainting(LinearOperator):
     def A_dagger(self, y: Tensor) -> Tensor:
         """(B, C, H, W), 0 where the photograph is lost."""
         return self.A(y)
+
+    def first_guess(self, y: Tensor) -> Tensor:
+        """What is kept, and between it the smoothest continuation: each lost pixel is the mean of its neighbours."""
+        lost = 1.0 - self.kept.to(y).expand_as(y)
+        known = self.A(y)
+
+        def roughness(x: Tensor) -> Tensor:
+            return lost * _laplacian(lost * x)
+
+        return known + solve(
+            roughness,
+            -lost * _laplacian(known),
+            iterations=FILL_ITERATIONS,
+            tolerance=FILL_TOLERANCE,
+        )
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float) -> Tensor:
         """The x that makes gamma / 2 ||A x - y||^2 + 1 / 2 ||x - z||^2 least."""
@@ -59,3 +81,10 @@ def box_kept(height: int, width: int, *, side: int) -> Tensor:
     top, left = max((height - side) // 2, 0), max((width - side) // 2, 0)
     kept[..., top : top + side, left : left + side] = False
     return kept
+
+
+def _laplacian(x: Tensor) -> Tensor:
+    """Sum of the differences from the four neighbours; beyond an edge lies what lies at it."""
+    padded = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    across = padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
+    return 4.0 * x - across - padded[..., :-2, 1:-1] - padded[..., 2:, 1:-1]

@@ -9,7 +9,7 @@ import torch
 
 from hypir_cli.config.solve import LatinoConfig
 from hypir_cli.errors import ConfigError
-from hypir_cli.solvers.operators.base import HasAdjoint, HasProx, Operator, conjugate_prox
+from hypir_cli.solvers.operators.base import HasAdjoint, HasGuess, HasProx, Operator, conjugate_prox
 from hypir_cli.solvers.priors.base import Prior
 from hypir_cli.solvers.samplers.levels import edm_sigmas
 from hypir_cli.solvers.samplers.measurement import (
@@ -68,11 +68,15 @@ def sample_latino(
     start = min(start, prior.sigma_max)
     sigmas = edm_sigmas(steps=steps, sigma_max=start, sigma_min=min(settings.end, start))[:-1]
     images = measurement.first_image()
+    clean = prior.encode(images)
     for number, sigma in enumerate(sigmas, 1):
         fresh = noise.normal(f"level {number}")
-        x = prior.encode(images).to(fresh) + sigma * fresh
-        images = prior.decode(prior.denoise(x, sigma))
-        images = _agree(measurement, images, variance=_variance(settings.trust, sigma))
+        clean = prior.denoise(clean.to(fresh) + sigma * fresh, sigma)
+        proposed = prior.decode(clean)
+        images = _agree(measurement, proposed, variance=_variance(settings.trust, sigma))
+        if number < steps:
+            # Only what the measurement changed goes through the encoder: its own errors would add up over the levels.
+            clean = clean + (prior.encode(images) - prior.encode(proposed)).to(clean)
         on_step(number, steps)
     return solution(measurement, images, calls=steps, gradient_calls=0)
 
@@ -86,6 +90,10 @@ def _agree(measurement: Measurement, images: torch.Tensor, *, variance: float) -
     """The x of least ||A x - y||^2 / (2 noise^2) + ||x - images||^2 / (2 variance)."""
     gamma = variance / max(measurement.noise, LEAST_NOISE) ** 2
     operator = measurement.operator
+    if isinstance(operator, HasGuess):
+        # The same, but for what tells images apart: a smooth correction instead of single pixels that stick out.
+        share = gamma / (1.0 + gamma)
+        return images + share * operator.first_guess(measurement.y - operator.A(images))
     if isinstance(operator, HasProx):
         return operator.prox_l2(images, measurement.y, gamma)
     assert isinstance(operator, HasAdjoint)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from hypir_cli.solvers.operators.base import HasDagger, Operator, num_measured
+from hypir_cli.solvers.operators.base import HasDagger, HasGuess, Operator, num_measured
 from hypir_cli.solvers.priors.base import Prior
 
 Progress = Callable[[int, int], None]
@@ -47,7 +47,9 @@ class Measurement:
         return size / self.noise if self.noise > 0 else size
 
     def first_image(self) -> Tensor:
-        """A_dagger(y); y itself, or grey, for an operator that cannot be inverted: (B, 3, H, W)."""
+        """The operator's guess, or A_dagger(y); y itself, or grey, for one that cannot be inverted: (B, 3, H, W)."""
+        if isinstance(self.operator, HasGuess):
+            return self.operator.first_guess(self.y)
         if isinstance(self.operator, HasDagger):
             return self.operator.A_dagger(self.y)
         shape = (len(self.y), 3, *self.size)

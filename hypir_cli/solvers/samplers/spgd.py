@@ -25,6 +25,9 @@ from hypir_cli.solvers.samplers.measurement import (
 )
 from hypir_cli.solvers.samplers.noise import NoiseSource
 
+PUBLISHED_SIGMA_MAX = 100.0
+"""First noise level of the published method."""
+
 
 class Momentum:
     """Adaptive directional momentum: the more two directions agree, the more of the old one is kept.
@@ -57,6 +60,7 @@ def sample_spgd(
     settings: SpgdConfig,
     lr: float,
     steps: int,
+    sigma_max: float = PUBLISHED_SIGMA_MAX,
     on_step: Progress = silent,
 ) -> Solution:
     """Images that the prior and the measurement agree with.
@@ -65,17 +69,18 @@ def sample_spgd(
         prior: Diffusion prior.
         measurement: What is known.
         noise: All random numbers; SPGD draws only the start.
-        settings: Warm-up, momentum and stopping; its own `lr` is not read.
+        settings: Warm-up, momentum and stopping; its own `lr` and `sigma_max` are not read.
         lr: Step along the gradient of ||y - A(x0)||^2 at the start.
         steps: Noise levels.
+        sigma_max: First noise level, at most what the prior knows. The measurement's first image lies under the noise: nothing of it
+            is left at the published level, but at lower ones it saves levels.
         on_step: Told after each level.
     """
-    sigmas = edm_sigmas(
-        steps=steps,
-        sigma_max=min(settings.sigma_max, prior.sigma_max),
-        sigma_min=settings.sigma_min,
-    )
+    first = min(sigma_max, prior.sigma_max)
+    sigmas = edm_sigmas(steps=steps, sigma_max=first, sigma_min=min(settings.sigma_min, first))
     x = sigmas[0] * noise.normal("start")
+    with torch.no_grad():
+        x = x + prior.encode(measurement.first_image()).to(x)
     data_calls = 0
     momentum = Momentum(settings.momentum)
     for index, (sigma, following) in enumerate(itertools.pairwise(sigmas)):
