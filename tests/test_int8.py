@@ -90,6 +90,15 @@ def test_an_overflow_is_seen_after_the_layer(name: str, value: float) -> None:
     assert Int8Layer(layer, shape=x.shape)(x).isnan().any()
 
 
+def test_a_torch_without_the_kernels_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", None)
+    multiplies_int8.cache_clear()
+    assert not multiplies_int8()
+    monkeypatch.undo()
+    multiplies_int8.cache_clear()
+    assert multiplies_int8()
+
+
 def settings(**runtime: object) -> RestoreConfig:
     return RestoreConfig(
         runtime=RuntimeConfig(device="cpu", dtype="fp32", **runtime),  # type: ignore[arg-type]
