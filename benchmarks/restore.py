@@ -39,7 +39,7 @@ import torch
 from full_models import build_full, random_prompt
 from torch.utils.flop_counter import FlopCounterMode
 
-from hypir_cli.models.allocator import keep_freed_memory
+from hypir_cli.models.allocator import keep_freed_memory, return_freed_memory
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.device import peak_memory
@@ -130,6 +130,7 @@ def run_arm(options: argparse.Namespace) -> dict[str, Any]:
     restore = parity_path if arm in ("parity", "reference") else default_path
     chosen = to_int8(backbone, prompt, pixels, options) if arm.endswith("int8") else {}
     restore(backbone, prompt.to(device), pixels[:64, :64], StageTimes(), options)
+    return_freed_memory()
     forget_peak()
     start, cpu_start, load = time.perf_counter(), time.process_time(), os.getloadavg()[0]
     with FlopCounterMode(display=False) as counter:

@@ -49,3 +49,27 @@ def test_elsewhere_nothing_is_done(monkeypatch, system, libc):
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
     assert allocator.keep_freed_memory() is False
+
+
+RETURNING = """
+import ctypes, psutil
+from hypir_cli.models.allocator import keep_freed_memory, return_freed_memory
+keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+blocks = [ctypes.c_void_p(libc.malloc(2**24)) for _ in range(8)]
+for block in blocks:
+    libc.memset(block, 1, 2**24)
+for block in blocks[:-1]:
+    libc.free(block)
+held = psutil.Process().memory_info().rss
+print(int(return_freed_memory()), held - psutil.Process().memory_info().rss)
+"""
+
+
+def test_memory_of_dropped_weights_goes_back_although_a_later_block_stays():
+    run = [sys.executable, "-c", RETURNING]
+    output = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    returned, freed = (int(word) for word in output.split())
+    assert bool(returned) == (platform.libc_ver()[0] == "glibc")
+    assert not returned or freed > 5 * 2**24

@@ -21,9 +21,10 @@ from hypir_cli.pixels.detail import match_texture, noise_energy
 from hypir_cli.pixels.texture import pixels_richness, texture_richness
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.outcome import Outcome
-from hypir_cli.restore.richness import meet_texture, was_clean
+from hypir_cli.restore.richness import meet_texture, texture_limit
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
+ORIGINALS = PHOTOS.parent / "originals"
 
 
 @pytest.fixture(scope="module")
@@ -206,14 +207,25 @@ def noisy(pixels: Pixels) -> Pixels:
     return result
 
 
-def test_a_clean_input_is_one_that_lost_nothing_and_won_nothing() -> None:
+def test_the_input_says_how_much_texture_may_be_added() -> None:
     clean = picture()
     blurred = clean.copy()
     match_texture(blurred, 0.5 * richness(clean), least=0.1, most=1.0)
-    assert was_clean(clean, clean.copy())
-    assert not was_clean(noisy(clean), clean)
-    assert not was_clean(blurred, clean)
-    assert not was_clean(clean[:-1], clean)
+    assert texture_limit(clean, clean.copy()) == pixels_richness(clean)
+    assert texture_limit(noisy(clean), clean) == pixels_richness(noisy(clean))
+    assert texture_limit(blurred, clean) == math.inf
+    assert texture_limit(clean[:-1], clean) == math.inf
+
+
+@pytest.mark.parametrize("name", ["astronaut.jpg", "raccoon.jpg"])
+def test_automatic_texture_makes_no_clean_photograph_worse(model: LoadedModel, name: str) -> None:
+    clean = read_image(ORIGINALS / name).pixels[100:300, 100:300]
+    errors = []
+    for gain in (1.0, ControlConfig().texture_gain):
+        config = RestoreConfig(control=ControlConfig(texture_gain=gain))
+        result = Engine(model, config=config).restore(ImageData(pixels=clean)).samples[0]
+        errors.append(float(np.square(result.astype(float) - clean).mean()))
+    assert errors[1] <= 1.01 * errors[0]
 
 
 def test_automatic_texture_leaves_the_result_of_a_clean_photograph_alone() -> None:

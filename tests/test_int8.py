@@ -90,6 +90,15 @@ def test_an_overflow_is_seen_after_the_layer(name: str, value: float) -> None:
     assert Int8Layer(layer, shape=x.shape)(x).isnan().any()
 
 
+def test_a_torch_without_the_kernels_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", None)
+    multiplies_int8.cache_clear()
+    assert not multiplies_int8()
+    monkeypatch.undo()
+    multiplies_int8.cache_clear()
+    assert multiplies_int8()
+
+
 def settings(**runtime: object) -> RestoreConfig:
     return RestoreConfig(
         runtime=RuntimeConfig(device="cpu", dtype="fp32", **runtime),  # type: ignore[arg-type]
@@ -201,6 +210,22 @@ def test_a_second_lora_has_its_own_choice_and_the_report_has_both(tmp_path: Path
     first, second = record["details"]["int8"]
     assert first == second
     assert first["layers"] > 0
+
+
+def test_layers_under_adapters_that_stay_apart_are_brought_to_8_bits_too() -> None:
+    model = {"backbone": "sd2", "base": str(MODEL), "lora": str(LORA), "merge_lora": False}
+    config = RestoreConfig(
+        model=ModelConfig(**model),  # type: ignore[arg-type]
+        runtime=RuntimeConfig(device="cpu", dtype="fp32", quantize="int8"),
+        control=ControlConfig(texture=None),
+    )
+    engine = Engine.load(config)
+    engine.restore(ImageData(pixels=some_picture()[:64, :64]))
+    (choice,) = engine.int8
+    assert choice.layers > 0
+    assert not any("lora" in path for path in choice.exact)
+    layers = [m for m in engine.model.backbone.denoiser.modules() if isinstance(m, Int8Layer)]
+    assert len(layers) == choice.layers
 
 
 def test_with_too_little_memory_weights_are_only_stored_in_8_bits(

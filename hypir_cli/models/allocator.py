@@ -25,8 +25,21 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether it took effect: on Linux with glibc, elsewhere nothing is done.
     """
-    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+    if not _is_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_MMAP_THRESHOLD, _NEVER), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _PAD))
     return all([mallopt(name, value) == 1 for name, value in settings])
+
+
+def return_freed_memory() -> bool:
+    """Give the kernel what is free now, once: after weights were dropped that no later ones will replace.
+
+    Returns:
+        Whether there was anything; elsewhere than on Linux with glibc nothing is done.
+    """
+    return _is_glibc() and ctypes.CDLL(None).malloc_trim(0) == 1
+
+
+def _is_glibc() -> bool:
+    return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"

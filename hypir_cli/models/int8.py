@@ -7,6 +7,7 @@ the input.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,13 +24,20 @@ LEAST_ROWS = 16
 """Layers that see fewer vectors or pixels at once than this (the timestep's) stay exact: there is no time to win."""
 _LEVELS, _LARGEST_WEIGHT = 254, 127
 """One level less than there are, so that nothing leaves them when the range and its zero are both rounded."""
-_OPERATORS = ("qlinear_prepack", "qlinear_pointwise", "qconv_prepack", "qconv2d_pointwise")
 
 
+@functools.cache
 def multiplies_int8() -> bool:
-    """Whether this torch has the kernels."""
-    available = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-    return available and all(hasattr(torch.ops.onednn, name) for name in _OPERATORS)
+    """Whether this torch has the kernels, and they give the right products on this processor."""
+    x = torch.linspace(-1.0, 1.0, 512).reshape(1, 8, 8, 8)
+    try:
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            return all(
+                torch.allclose(Int8Layer(layer, shape=given.shape)(given), layer(given), atol=0.1)
+                for layer, given in ((nn.Linear(8, 8), x), (nn.Conv2d(8, 8, 3, padding=1), x))
+            )
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        return False
 
 
 class Int8Layer(nn.Module):

@@ -13,6 +13,7 @@ from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.errors import ConfigError, DeviceError
 from hypir_cli.images import ImageData, quantize
 from hypir_cli.images.data import Pixels
+from hypir_cli.models.allocator import return_freed_memory
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.device import dtype_name, is_out_of_memory
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, place_model
@@ -170,6 +171,8 @@ class Engine:
         for restorer, asked in parts:
             plan = restorer.plan(source.height, source.width)
             self.int8.append(calibrate_int8(restorer.backbone, source, plan, request=asked))
+        # The weights that 8 bits replaced.
+        return_freed_memory()
 
     def _faithful(
         self,

@@ -26,7 +26,7 @@ AUTO_SHARE = 0.5
 TEXTURE_TOLERANCE = 0.1
 """A result whose texture is further from what was asked, by this share of it, gets a note."""
 CLEAN_NOISE, CLEAN_TEXTURE = 1.1, 0.9
-"""An input whose noise is at most this many times the result's, and its texture at least, needed no restoring."""
+"""An input was clean whose noise is at most this many times the result's, and its texture at least."""
 
 
 def meet_texture(
@@ -40,8 +40,8 @@ def meet_texture(
 ) -> None:
     """Bring a result, in place, to the outcome's texture, and note there what was reached.
 
-    A predicted texture is only approached, since the prediction may be wrong, and never by softening; with `parity` it is left alone,
-    and so is the result of an input (`given`) that was clean.
+    A predicted texture is only approached, since the prediction may be wrong, never by softening, and only as far as the input
+    (`given`) allows; with `parity` it is left alone.
     """
     wanted = outcome.texture
     if wanted is None or (parity and control.texture == "auto"):
@@ -50,9 +50,7 @@ def meet_texture(
     least, most = 1.0 / control.texture_gain, control.texture_gain
     if control.texture == "auto":
         most = min(most, 1.0 + AUTO_GAIN * math.sqrt(max(scale, 1.0)))
-        if was_clean(given, pixels):
-            most = 1.0
-        least, wanted = 1.0, AUTO_SHARE * wanted
+        least, wanted = 1.0, min(AUTO_SHARE * wanted, texture_limit(given, pixels))
     match = match_texture(pixels, wanted, least=least, most=most)
     outcome.detail_gains.append(match.gain)
     outcome.textures_reached.append(match.reached)
@@ -67,18 +65,23 @@ def meet_texture(
         )
 
 
-def was_clean(given: Pixels, result: Pixels) -> bool:
-    """Whether an input of the result's size had its texture and no more noise: then the model took nothing away and added nothing.
+def texture_limit(given: Pixels, result: Pixels) -> float:
+    """Most texture that a result may get by prediction: what is in the input cannot have been missing from it.
+
+    An input that had the result's texture and no more noise was clean: the model took nothing away and added nothing, and the result
+    stays as it is. One with more texture, which may be noise, is the limit; a blurred or enlarged one sets none.
 
     Args:
         given: (H, W, C) uint8 or uint16.
-        result: The same restored; of another size where it was enlarged, and then never clean.
+        result: The same restored, of another size where it was enlarged.
     """
     if given.shape != result.shape:
-        return False
-    if pixels_richness(given) < CLEAN_TEXTURE * pixels_richness(result):
-        return False
-    return noise_energy(given) <= CLEAN_NOISE**2 * noise_energy(result)
+        return math.inf
+    had, has = pixels_richness(given), pixels_richness(result)
+    if had < CLEAN_TEXTURE * has:
+        return math.inf
+    clean = noise_energy(given) <= CLEAN_NOISE**2 * noise_energy(result)
+    return has if clean else max(had, has)
 
 
 @torch.inference_mode()
