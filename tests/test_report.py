@@ -185,6 +185,9 @@ def test_a_format_browsers_do_not_show_is_copied(sets, tmp_path):
     text = (tmp_path / "page.html").read_text()
     assert "page_files/00001.png" in text
     assert "Restored 2" in text
+    assert '"mode": "slider"' in text
+    write_comparison_page(tmp_path / "page.html", [row], side_by_side=True)
+    assert '"mode": "side"' in (tmp_path / "page.html").read_text()
     with pytest.raises(ValueError, match="at least one row"):
         write_comparison_page(tmp_path / "page.html", [])
 

@@ -20,8 +20,8 @@ from hypir_cli.ui.words import error_html, status_html, viewer_html
 TICK = 0.6
 """Seconds between two looks at how the work stands."""
 HOW: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
-"""Each act is one request and its answer. Gradio's queue answers by a second, shared connection, which it sometimes closes too early
-on a busy machine; long work has the worker's queue."""
+"""Each act is one request and its answer. Gradio's queue answers by a second, shared connection, where answers were lost on a busy
+machine; long work has the worker's queue."""
 KEYS = tuple(control.key for control in CONTROLS)
 Memory = dict[str, Any]
 """What the browser keeps: name of the desk, preset, control values, paths typed."""
