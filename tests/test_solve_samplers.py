@@ -133,6 +133,32 @@ class TestClaims:
         assert mean_error(world, chosen) < mean_error(world, plain)
 
     @pytest.mark.parametrize("seed", SEEDS)
+    def test_with_the_best_step_of_each_choosing_proposals_still_comes_nearer(
+        self, seed: int
+    ) -> None:
+        world = gaussian_world(batch=BATCH, seed=seed + 1)
+
+        def nearest(select: bool) -> float:
+            return min(
+                mean_error(world, dps(world, seed=seed, scale=scale, select=select))
+                for scale in (0.2, 0.4, 1.0)
+            )
+
+        assert nearest(True) < nearest(False)
+
+    @pytest.mark.parametrize("seed", SEEDS)
+    def test_spgd_fits_the_measurement_better_and_scatters_less_than_dps_at_equal_calls(
+        self, seed: int
+    ) -> None:
+        world = gaussian_world(batch=BATCH, seed=seed + 1)
+        found = spgd(world, seed=seed, steps=17, lr=4.0)
+        assert found.calls == 102
+        for scale in (0.2, 0.4, 1.0):
+            baseline = dps(world, seed=seed, scale=scale)
+            assert found.residual.mean() < baseline.residual.mean()
+            assert spread(found) < spread(baseline)
+
+    @pytest.mark.parametrize("seed", SEEDS)
     def test_momentum_lowers_the_residual_of_as_many_steps(self, seed: int) -> None:
         world = gaussian_world(batch=BATCH, seed=seed + 1)
         with_it, without = (spgd(world, seed=seed, momentum=most) for most in (0.9, 0.0))
@@ -198,6 +224,20 @@ class TestStopping:
         assert stopped.gradient_calls < on.gradient_calls
         assert stopped.residual.mean() == pytest.approx(1.0, abs=0.35)
         assert on.residual.mean() < 0.5
+
+    def test_a_lower_first_level_starts_from_the_measurement_s_image(self) -> None:
+        world = gaussian_world(batch=BATCH)
+        low = sample_spgd(
+            world.prior,
+            world.measurement,
+            BulkNoise(BATCH),
+            settings=SpgdConfig(sigma_min=0.01),
+            lr=0.0,
+            steps=1,
+            sigma_max=0.01,
+        )
+        first = world.measurement.first_image()
+        assert (low.images - first).abs().mean() < 0.1 * first.abs().mean()
 
     def test_without_noise_nothing_stops(self) -> None:
         world = gaussian_world(batch=2)
