@@ -44,9 +44,11 @@ def test_degrading_restoring_and_scoring_gives_a_page_with_both_methods(photos, 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((tmp_path / "out" / "out.json").read_text())
-    assert set(record["summary"]) == {"hypir", "degraded"}
+    assert set(record["summary"]) == {"hypir"}
+    assert record["baseline"]["name"] == "degraded"
+    assert {"psnr", "ssim", "niqe"} <= set(record["baseline"]["summary"])
     assert {"psnr", "ssim", "niqe", "color-shift", "consistency"} <= set(record["summary"]["hypir"])
     assert record["speed"]["hypir"]["compute_seconds"] > 0
     assert record["speed"]["hypir"]["peak_memory_bytes"] > 0
     assert not record["problems"]
-    assert (tmp_path / "out" / "out.html").read_text().count("data:image/webp") == 2 * 4
+    assert (tmp_path / "out" / "out.html").read_text().count("data:image/webp") == 2 * 3

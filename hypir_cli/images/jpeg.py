@@ -129,7 +129,9 @@ def _fitting_exif(exif: bytes) -> tuple[bytes, list[str]]:
     except ValueError:
         return b"", ["the Exif data is too long for JPEG and was left out"]
     names = ", ".join(ExifTags.TAGS.get(tag, f"tag {tag}") for tag in dropped)
-    return block, [f"its Exif data is too long for JPEG; left out of it: {names or 'a part'}"]
+    return block, [
+        f"its Exif data is too long for JPEG; left out of it: {names or 'what no tag holds'}"
+    ]
 
 
 def in_centimetres(encoded: bytes, dpi: tuple[float, float]) -> bytes:
