@@ -6,12 +6,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from hypir_cli.config.solve import DamageConfig, LatinoConfig, SamplingConfig, SpgdConfig
-from hypir_cli.solvers.operators import HasGuess, Inpainting, box_kept, random_kept
+from hypir_cli.config.solve import (
+    DamageConfig,
+    DpsConfig,
+    LatinoConfig,
+    SamplingConfig,
+    SolveConfig,
+    SpgdConfig,
+)
+from hypir_cli.solvers import solver
+from hypir_cli.solvers.operators import Grey, HasGuess, Inpainting, box_kept, random_kept
+from hypir_cli.solvers.prior_loading import LoadedPrior
 from hypir_cli.solvers.priors.base import linear_alphas_cumprod
 from hypir_cli.solvers.recipes import recipe
 from hypir_cli.solvers.samplers.latino import sample_latino
-from hypir_cli.solvers.samplers.measurement import Measurement
+from hypir_cli.solvers.samplers.measurement import Measurement, silent
 
 SIDE = 24
 
@@ -131,3 +140,39 @@ class TestRecipes:
         assert latent.sigma_max < 1.0 < pixel.sigma_max == 100.0
         asked = SamplingConfig(spgd=SpgdConfig(sigma_max=7.0))
         assert recipe(asked, damage, prior="latent").sigma_max == 7.0
+
+    def test_jpeg_measures_all_pixels_so_its_steps_are_those_of_blurs(self) -> None:
+        jpeg, blur = (
+            recipe(SamplingConfig(method="spgd"), DamageConfig(task=task), prior="latent")
+            for task in ("jpeg", "gaussian-blur")
+        )
+        assert jpeg.lr == blur.lr
+
+    def test_the_step_along_a_norm_grows_with_the_tile(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scales = []
+
+        def sampled(*_: object, scale: float, **__: object) -> None:
+            scales.append(scale)
+
+        monkeypatch.setattr(solver, "sample_dps", sampled)
+        config = SolveConfig(
+            damage=DamageConfig(task="colorize"),
+            sampling=SamplingConfig(method="dps", dps=DpsConfig(scale=2.0)),
+        )
+        prior = LoadedPrior(
+            prior=FaultyPrior(),
+            kind="pixel",
+            name="",
+            native_side=256,
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+        )
+        for side in (256, 512):
+            grey = Grey()
+            measurement = Measurement(
+                y=torch.zeros(1, 1, side, side), operator=grey, noise=0.01, size=(side, side)
+            )
+            solver.Solver(prior, config=config).sample(measurement, Silence(), silent)
+        assert scales == [2.0, 4.0]

@@ -49,7 +49,7 @@ class _Numbers:
 
 STEPS: dict[PriorKind, dict[Method, int]] = {
     "pixel": {"dps": 1000, "dpps": 1000, "spgd": 100, "latino": 30},
-    "latent": {"dps": 100, "dpps": 100, "spgd": 20, "latino": 20},
+    "latent": {"dps": 100, "dpps": 100, "spgd": 20, "latino": 12},
 }
 """Noise levels by method. Source of the pixel ones: arXiv:2402.16907, arXiv:2507.06656."""
 
@@ -64,8 +64,8 @@ NUMBERS: dict[PriorKind, dict[Missing, _Numbers]] = {
     "latent": {
         "detail": _Numbers(scale=16.0, lr=1.0, start=1.0),
         "sharpness": _Numbers(scale=16.0, lr=0.1, start=1.0),
-        "pixels": _Numbers(scale=16.0, lr=0.1, start=1.0),
-        "areas": _Numbers(scale=16.0, lr=0.05, start=2.0),
+        "pixels": _Numbers(scale=16.0, lr=0.1, start=0.3),
+        "areas": _Numbers(scale=16.0, lr=0.05, start=0.3),
         "colour": _Numbers(scale=16.0, lr=0.05, start=2.0),
     },
 }
@@ -85,7 +85,6 @@ def missing_part(damage: DamageConfig) -> Missing:
         return "areas" if damage.drop is None else "pixels"
     parts: dict[str, Missing] = {
         "super-resolution": "detail",
-        "jpeg": "detail",
         "colorize": "colour",
     }
     return parts.get(damage.task, "sharpness")
