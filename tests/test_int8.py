@@ -29,6 +29,7 @@ from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.execution import is_quantized
 from hypir_cli.models.int8 import Int8Layer, int8_candidates, multiplies_int8
 from hypir_cli.pixels.tiling import TilePlan
+from hypir_cli.restore import calibration
 from hypir_cli.restore.calibration import LEAST_PSNR, calibrate_int8
 from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.engine import Engine
@@ -176,6 +177,21 @@ def test_a_layer_that_breaks_the_picture_stays_exact() -> None:
     assert choice.psnr >= free.psnr - 1.0
     assert 0 < choice.layers < len(candidates)
     assert f"{len(choice.exact)} stay exact (" in choice.sentence()
+
+
+def test_an_interrupted_choice_leaves_the_network_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backbone, source, plan, request = sd2_parts()
+    before = dict(backbone.denoiser.named_modules())
+
+    def interrupted(*tensors: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(calibration, "psnr", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate_int8(backbone, source, plan, request=request)
+    assert dict(backbone.denoiser.named_modules()) == before
 
 
 def test_a_bar_that_nothing_meets_leaves_the_network_as_it_was() -> None:

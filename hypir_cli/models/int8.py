@@ -79,7 +79,7 @@ class Int8Layer(nn.Module):
         low, high = _range(x)
         scale = (high - low) / _LEVELS
         if not math.isfinite(scale):
-            # As the layer itself would: an overflow is seen, and computed again in float32, further up.
+            # As the layer itself would: an overflow is seen further up.
             return self._multiplied(torch.zeros_like(x, dtype=torch.uint8), math.nan, 0, x.dtype)
         scale = scale or 1.0
         zero = round(-low / scale)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 
 import torch
@@ -80,13 +80,23 @@ def calibrate_int8(
         least_psnr: Of the tiles against float32, dB.
     """
     gate = _Gate(backbone, source, plan, request=request)
-    low, high = -1, 0  # numbers of exact layers: one that is too small, one that is enough
+    with ExitStack() as undo:
+        # Also after an interruption or too little memory the network is a whole one.
+        undo.callback(gate.put, len(gate.order))
+        choice = gate.choose(_fewest_exact(gate, least_psnr))
+        undo.pop_all()
+    return choice
+
+
+def _fewest_exact(gate: _Gate, least_psnr: float) -> int:
+    """The smallest number of exact layers that is enough: doubled until it is, then halved in between."""
+    low, high = -1, 0
     while gate.psnr(high) < least_psnr:
         low, high = high, min(len(gate.order), max(1, 2 * high))
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if gate.psnr(middle) >= least_psnr else (middle, high)
-    return gate.choose(high)
+    return high
 
 
 class _Gate:
@@ -114,14 +124,14 @@ class _Gate:
         if exact == len(self.order):
             self._psnr[exact] = math.inf
         if exact not in self._psnr:
-            self._put(exact)
+            self.put(exact)
             self._psnr[exact] = self._distance(self._results())
             logger.debug("%d layers exact: %.1f dB", exact, self._psnr[exact])
         return self._psnr[exact]
 
     def choose(self, exact: int) -> Int8Choice:
         """Leave the network with that many layers exact."""
-        self._put(exact)
+        self.put(exact)
         return Int8Choice(
             layers=len(self.order) - exact,
             exact=tuple(self.order[:exact]),
@@ -129,7 +139,8 @@ class _Gate:
             tiles=len(self._latents),
         )
 
-    def _put(self, exact: int) -> None:
+    def put(self, exact: int) -> None:
+        """Put that many of the worst layers, exact, and the others in 8 bits into the network."""
         layers: dict[str, nn.Module] = {path: self._exact[path] for path in self.order[:exact]}
         layers |= {path: self._probe.layers[path] for path in self.order[exact:]}
         put_layers(self._backbone.denoiser, layers)
