@@ -215,7 +215,7 @@ def test_a_preset_moves_the_controls_and_an_unknown_one_is_named() -> None:
     assert settings("enlarge-x4", preset_values("enlarge-x4") | {"size.scale": 1.0}).size.scale == 1
     with pytest.raises(ConfigError, match="no preset") as caught:
         restore_preset("scann")
-    assert caught.value.hint == "did you mean scan?"
+    assert caught.value.hint.startswith("did you mean scan? known: old-print, scan, ")
 
 
 def test_restore_takes_a_preset_and_flags_beat_it(tmp_path: Path) -> None:
