@@ -193,11 +193,11 @@ class RuntimeConfig:
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = flag("auto", "--dtype")
     """Number format of the networks; auto takes bf16 where the processor multiplies in it, the same on one machine always."""
     compile: bool = flag(False, "--compile/--no-compile")
-    """torch.compile the networks: minutes at the start, faster on large sets."""
+    """torch.compile the denoiser's repeated blocks and the VAE: a wait at the start, faster on large sets."""
     offload: Literal["none", "model", "sequential"] = flag("none", "--offload")
     """Keep networks in CPU memory and move each to the device when used."""
     quantize: Literal["none", "int8", "fp8", "nf4"] = flag("none", "--quantize")
-    """Number format of the denoiser's stored weights."""
+    """Number format of the denoiser's stored weights; int8 on a CPU also computes in 8 bits where the first picture allows it."""
     jobs: int = flag(2, "--jobs")
     """Images read and written ahead of and behind the computing."""
 
