@@ -85,4 +85,4 @@ def test_scratches_are_taken_out_and_nothing_else_changes(tmp_path: Path) -> Non
     assert np.array_equal(before[~lost], after[~lost])
     truth = np.asarray(Image.open(folder / "a.jpg")).astype(int)
     wrong, left = (np.abs(found - truth)[lost].mean() for found in (before, after))
-    assert left < 0.2 * wrong
+    assert left < 0.5 * wrong

@@ -63,10 +63,10 @@ NUMBERS: dict[PriorKind, dict[Missing, _Numbers]] = {
     },
     "latent": {
         "detail": _Numbers(scale=16.0, lr=1.0, start=1.0),
-        "sharpness": _Numbers(scale=16.0, lr=0.1, start=1.0),
+        "sharpness": _Numbers(scale=6.0, lr=0.1, start=1.0),
         "pixels": _Numbers(scale=16.0, lr=0.1, start=0.3),
-        "areas": _Numbers(scale=16.0, lr=0.05, start=0.3),
-        "colour": _Numbers(scale=16.0, lr=0.05, start=2.0),
+        "areas": _Numbers(scale=6.0, lr=0.05, start=0.3),
+        "colour": _Numbers(scale=6.0, lr=0.05, start=2.0),
     },
 }
 """Steps that are too long diverge: the more pixels are measured whole, the shorter SPGD's have to be."""
