@@ -96,7 +96,7 @@ def test_a_folder_that_cannot_be_listed_is_named_and_the_rest_degraded(
     monkeypatch.setattr(os, "scandir", scandir)
     code, output = run(clean, tmp_path / "lq")
     assert code == 1
-    assert "Failed: deep: cannot list" in output
+    assert "Failed: deep: Permission denied" in output
     assert "2 degraded, 1 failed" in output
 
 
