@@ -11,9 +11,8 @@ from pathlib import Path
 
 from hypir_cli.evaluate.ratings import MAX_RATING, MethodRating, RatingSummary
 from hypir_cli.evaluate.report.tables import interval_text, latex_table, latex_text, number
-from hypir_cli.evaluate.report.write import check_report_path
+from hypir_cli.evaluate.report.write import write_as
 from hypir_cli.folder.pages.page import write_page
-from hypir_cli.images import atomic_file
 
 FORMAT = "hypir-rated/1"
 """Name and version of the JSON layout."""
@@ -27,14 +26,16 @@ def write_ratings(path: Path, summary: RatingSummary) -> None:
         ConfigError: Another suffix.
         InputError: The place cannot be written.
     """
-    check_report_path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".html":
-        _write_html(path, summary)
-        return
-    make = {".json": _json, ".csv": _csv, ".md": _markdown, ".tex": ratings_latex}[suffix]
-    with atomic_file(path) as file:
-        file.write(make(summary).encode("utf-8", errors="surrogateescape"))
+    write_as(
+        path,
+        {
+            ".json": lambda: _json(summary),
+            ".csv": lambda: _csv(summary),
+            ".md": lambda: _markdown(summary),
+            ".tex": lambda: ratings_latex(summary),
+        },
+        page=lambda: _write_html(path, summary),
+    )
 
 
 def ratings_latex(summary: RatingSummary) -> str:

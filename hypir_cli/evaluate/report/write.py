@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -45,15 +46,36 @@ def write_report(
         ConfigError: Another suffix.
         InputError: The place cannot be written.
     """
+    write_as(
+        path,
+        {
+            ".json": lambda: json.dumps(to_record(evaluation), indent=2, ensure_ascii=False) + "\n",
+            ".csv": lambda: to_csv(evaluation),
+            ".md": lambda: to_markdown(evaluation),
+            ".tex": lambda: to_latex(evaluation),
+        },
+        page=lambda: write_html(path, evaluation, images=images),
+    )
+
+
+def write_as(
+    path: Path, texts: Mapping[str, Callable[[], str]], *, page: Callable[[], object]
+) -> None:
+    """Write what a report's suffix asks for, atomically.
+
+    Args:
+        path: Place of the report.
+        texts: Makes the text for each suffix but .html.
+        page: Writes the page of a report that ends in .html.
+
+    Raises:
+        ConfigError: Another suffix.
+        InputError: The place cannot be written.
+    """
     check_report_path(path)
     suffix = path.suffix.lower()
     if suffix == ".html":
-        write_html(path, evaluation, images=images)
+        page()
         return
-    if suffix == ".json":
-        text = json.dumps(to_record(evaluation), indent=2, ensure_ascii=False) + "\n"
-    else:
-        make = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}[suffix]
-        text = make(evaluation)
     with atomic_file(path) as file:
-        file.write(text.encode("utf-8", errors="surrogateescape"))
+        file.write(texts[suffix]().encode("utf-8", errors="surrogateescape"))
