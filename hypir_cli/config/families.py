@@ -6,11 +6,11 @@ Another package brings one by an entry point of the group `hypir.backbones`, who
 
 from __future__ import annotations
 
-import difflib
 from importlib import metadata
 from pkgutil import resolve_name
 
 from hypir_cli.config.family import Family
+from hypir_cli.config.nearest import did_you_mean
 from hypir_cli.errors import BackboneError, ConfigError
 
 ENTRY_POINTS = "hypir.backbones"
@@ -72,8 +72,7 @@ def _entry_points() -> dict[str, metadata.EntryPoint]:
 
 def _unknown(name: str) -> ConfigError:
     known = family_names()
-    near = difflib.get_close_matches(name, known, n=1)
     return ConfigError(
         f"there is no backbone {name!r}.",
-        hint=f"{f'did you mean {near[0]}? ' if near else ''}known are {', '.join(known)}",
+        hint=f"{did_you_mean(name, known)} known are {', '.join(known)}".lstrip(),
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from hypir_cli.config.nearest import did_you_mean
 from hypir_cli.config.schema import load_yaml
 from hypir_cli.errors import ConfigError
 
@@ -35,8 +35,7 @@ def shipped_preset(
     """
     if name in known:
         return load_yaml(PRESET_DIR / kind / f"{name}.yaml")
-    near = difflib.get_close_matches(name, known, n=1)
     raise ConfigError(
         f"there is no {_CALLED[kind]} {name!r}.",
-        hint=f"{f'did you mean {near[0]}? ' if near else ''}known: {', '.join(known)}{other}",
+        hint=f"{did_you_mean(name, known)} known: {', '.join(known)}{other}".lstrip(),
     )

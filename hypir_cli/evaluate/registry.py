@@ -6,8 +6,7 @@ differ in their weights (maniqa and maniqa-pipal, clipiqa and clipiqa+).
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from hypir_cli import __version__
 from hypir_cli.config.evaluate import MeasureConfig
+from hypir_cli.config.nearest import did_you_mean
 from hypir_cli.errors import ConfigError, HypirError
 from hypir_cli.evaluate import bridge
 from hypir_cli.models.perceptual.distances import build_perceptual
@@ -161,7 +161,7 @@ def find_metric(name: str) -> MetricInfo:
     if name.lower() in _ELSEWHERE:
         raise ConfigError(f"there is no metric {name!r}.", hint=_ELSEWHERE[name.lower()])
     if not bridge.is_installed():
-        near = _nearest(name, _OWN)
+        near = did_you_mean(name.lower(), _OWN, most=3)
         raise HypirError(
             f"metric {name}: it needs the package pyiqa, which is not installed.",
             hint=f"pip install 'hypir[eval]' (pyiqa is for non-commercial use); {near}{' ' if near else ''}"
@@ -169,7 +169,7 @@ def find_metric(name: str) -> MetricInfo:
         )
     catalogue = bridge.catalogue()
     if name not in catalogue:
-        near = _nearest(name, [*_OWN, *catalogue])
+        near = did_you_mean(name.lower(), [*_OWN, *catalogue], most=3)
         raise ConfigError(
             f"there is no metric {name!r}.",
             hint=f"{near}{' ' if near else ''}known without download: {', '.join(_OFFLINE)}; "
@@ -252,9 +252,3 @@ def _stlpips(device: torch.device) -> Score:
             return float(network(restored.to(device), partner.to(device)))
 
     return score
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """A question after the names that look like it; empty without any."""
-    near = difflib.get_close_matches(name.lower(), dict.fromkeys(known), n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else ""
