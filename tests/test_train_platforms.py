@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,6 +74,13 @@ def test_workers_start_anew_where_there_is_no_fork_server(
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     found = next(iter(make_loader(config, batch_size=2, seed=0)))
     assert torch.equal(expected.images, found.images)
+
+
+def test_a_worker_ends_without_the_clean_up_of_libraries(tmp_path: Path) -> None:
+    """On its way out a process started anew aborts where a library's thread still lives."""
+    library = "import atexit, os; atexit.register(os.abort); "
+    worker = "from hypir_cli.train.data.dataset import leave_without_cleaning_up as leave; leave(0)"
+    assert subprocess.run([sys.executable, "-c", library + worker], cwd=tmp_path).returncode == 0
 
 
 def test_a_set_metric_gets_copies_where_no_links_may_be_made(

@@ -7,8 +7,10 @@ of a run is one number.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,6 +132,7 @@ def make_loader(
         num_workers=num_workers,
         collate_fn=list,
         multiprocessing_context=_start_method() if num_workers else None,
+        worker_init_fn=leave_without_cleaning_up,
         # Its own generator, so that making the loader leaves the global random state of a resumed run alone.
         generator=torch.Generator().manual_seed(0),
     )
@@ -139,6 +142,15 @@ def make_loader(
 def _start_method() -> str:
     """Forking a process that has threads can deadlock; a fork server has none, and Windows starts anew anyway."""
     return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def leave_without_cleaning_up(_: int) -> None:
+    """Let this worker end as a forked one does, once its queues are flushed.
+
+    A process started anew runs the destructors of every C++ library on its way out. One whose thread still lives then aborts
+    (`terminate called without an active exception`), which the parent takes for a crash of the worker.
+    """
+    atexit.register(os._exit, 0)
 
 
 class _Numbers:
