@@ -13,7 +13,13 @@ from hypir_cli.models.checkpoint import read_info
 from hypir_cli.models.lora import read_lora
 from hypir_cli.models.perceptual.distances import TrunkDistance, build_perceptual
 from hypir_cli.pixels.texture import texture_richness
-from hypir_cli.train.adversarial import discriminator_step, generator_step, real_images
+from hypir_cli.train.adversarial import (
+    discriminator_step,
+    generator_step,
+    perceptual_window,
+    real_images,
+)
+from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.generator import drawn_controls, generate
 from hypir_cli.train.runs import train_gan
 from hypir_cli.train.stage import Pairs
@@ -117,6 +123,21 @@ def test_the_perceptual_loss_looks_at_as_many_images_as_it_is_told(
         outcome = generator_step(models, restored, pairs, config=config, runtime=runtime, scale=1.0)
         wanted = (restored - pairs.gt)[:compared].abs().mean()
         torch.testing.assert_close(outcome.scalars["loss/perceptual"], wanted)
+
+
+def test_the_window_of_the_perceptual_loss_moves_with_the_samples_key() -> None:
+    shift, side = 3, 16
+    places = torch.arange(side * side).reshape(1, 1, side, side)
+    corners = set()
+    for index in range(200):
+        pairs = replace(random_pairs(), keys=(SampleKey(0, 0, index),) * 2)
+        window = perceptual_window(pairs, shift=shift)
+        seen = window(places)
+        assert seen.shape[-2:] == (side - shift, side - shift)
+        assert torch.equal(seen, perceptual_window(pairs, shift=shift)(places))
+        corners.add(int(seen[0, 0, 0, 0]))
+    assert corners == {side * top + left for top in range(4) for left in range(4)}
+    assert torch.equal(perceptual_window(pairs, shift=0)(places), places)
 
 
 def test_told_textures_scatter_around_the_images_own(tmp_path: Path) -> None:

@@ -114,6 +114,10 @@ class LossConfig:
     models draw where perceptual or texture losses ask for detail they cannot see."""
     perceptual_samples: int = 0
     """Images of a batch that the perceptual loss looks at, where its network is dear beside the model; 0 is all."""
+    perceptual_shift: int = 0
+    """Pixels by which the window that the perceptual network sees moves at random, down and right. Its strides and poolings stand on
+    a grid of their own; where that never moves against the latent's, a model can draw for it what no eye wants. A discriminator's trunk
+    that serves as this network too sees all."""
     target: Literal["clean", "sharpened"] = "clean"
     """Compare with the clean image, or with its unsharp-masked version as the release does (crisper, may overshoot)."""
 
@@ -123,6 +127,8 @@ class LossConfig:
             raise ValueError("loss weights must be at least 0")
         if self.perceptual_samples < 0:
             raise ValueError("loss.perceptual_samples must be at least 0")
+        if self.perceptual_shift < 0:
+            raise ValueError("loss.perceptual_shift must be at least 0")
         if any(weight < 0 for weight in self.perceptual_levels):
             raise ValueError("loss.perceptual_levels must be at least 0")
         plain = self.perceptual_features == "unit" and not self.perceptual_levels

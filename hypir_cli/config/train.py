@@ -160,6 +160,11 @@ class TrainGanConfig(RunConfig):
                 "teacher.name needs partners that are made, so data.degraded must be empty"
             )
         side = self.data.crop_size
+        if self.loss.perceptual_shift > side // 2:
+            raise ValueError(
+                f"loss.perceptual_shift must be at most half of data.crop_size {side},"
+                f" got {self.loss.perceptual_shift}"
+            )
         if self.teacher.name != "none" and (side < TEACHER_SIDE or side % 4):
             raise ValueError(
                 f"teacher.name needs data.crop_size to be a multiple of 4 from {TEACHER_SIDE} up, got {side}"

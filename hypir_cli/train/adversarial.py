@@ -64,12 +64,13 @@ def generator_step(
     """
     wanted = pairs.wanted
     target = sharpened(wanted, config) if config.loss.target == "sharpened" else wanted
+    window = perceptual_window(pairs, shift=config.loss.perceptual_shift)
     leaf = restored.detach().requires_grad_()
     shared = SharedFeatures(models)
     scalars: dict[str, Tensor] = {}
     total = torch.zeros_like(leaf)
     for name, weight, loss_of in _terms(
-        models, target, pairs.gt, shared=shared, controls=controls, config=config
+        models, target, pairs.gt, window=window, shared=shared, controls=controls, config=config
     ):
         with runtime.autocast():
             loss = loss_of(leaf)
@@ -87,6 +88,21 @@ def generator_step(
         real_features=shared.real,
         scalars=scalars | shares(scalars),
     )
+
+
+def perceptual_window(pairs: Pairs, *, shift: int) -> Window:
+    """What the perceptual network sees of images (B, 3, H, W): H - `shift` and W - `shift` pixels from a place that the first
+    pair's key draws, 0..`shift`."""
+    top, left = (
+        int(draws.uniform(pairs.keys[:1], f"perceptual {axis}").item() * (shift + 1))
+        for axis in ("top", "left")
+    )
+
+    def window(images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        return images[..., top : height - shift + top, left : width - shift + left]
+
+    return window
 
 
 def shares(scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -174,6 +190,7 @@ def sharpened(images: Tensor, config: TrainGanConfig) -> Tensor:
     )
 
 
+Window = Callable[[Tensor], Tensor]
 _Term = tuple[str, float, Callable[[Tensor], Tensor]]
 
 
@@ -222,6 +239,7 @@ def _terms(
     target: Tensor,
     gt: Tensor,
     *,
+    window: Window,
     shared: SharedFeatures,
     controls: Controls | None,
     config: TrainGanConfig,
@@ -246,7 +264,7 @@ def _terms(
             if shared.distance is not None:
                 return shared.perceptual(images, target)
             seen = weights.perceptual_samples or len(images)
-            distances: Tensor = perceptual(images[:seen], target[:seen])
+            distances: Tensor = perceptual(window(images[:seen]), window(target[:seen]))
             return distances.mean()
 
         terms.append(("perceptual", weights.perceptual, perceived))
