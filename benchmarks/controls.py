@@ -22,7 +22,7 @@ from hypir_cli.config.evaluate import MeasureConfig
 from hypir_cli.config.restore import ControlConfig, RestoreConfig, SizeConfig
 from hypir_cli.evaluate.registry import find_metric, load_metric
 from hypir_cli.images import ImageData
-from hypir_cli.pixels.detail import noise_energy
+from hypir_cli.pixels.detail import measure_detail
 from hypir_cli.pixels.metrics.fidelity import psnr
 from hypir_cli.pixels.texture import pixels_richness
 from hypir_cli.restore.engine import Engine
@@ -90,7 +90,7 @@ def measured(engine: Engine, photos: PhotoSet, stlpips: Any) -> dict[str, float]
                 "stlpips": float(stlpips(*pair)),
                 "texture": np.log(max(pixels_richness(result), 1e-3)),
                 "texture_ratio": np.log(max(pixels_richness(result), 1e-3) / pixels_richness(gt)),
-                "noise": noise_energy(result) ** 0.5,
+                "noise": measure_detail(result).noise ** 0.5,
             }
         )
     means = {key: fmean(row[key] for row in found) for key in found[0]}

@@ -17,7 +17,7 @@ from hypir_cli.images import ImageData, read_image
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.load import LoadedModel
 from hypir_cli.pixels import strips
-from hypir_cli.pixels.detail import match_texture, noise_energy
+from hypir_cli.pixels.detail import match_texture, measure_detail
 from hypir_cli.pixels.texture import pixels_richness, texture_richness
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.outcome import Outcome
@@ -157,7 +157,7 @@ def test_noise_is_not_amplified(deviation: float) -> None:
     grain = random.normal(0, deviation, (120, 160, 1))
     before = np.clip(np.concatenate([picture(height=120, width=80), np.full((120, 80, 3), 128)], 1)
                      + grain, 0, 255).round().astype(np.uint8)  # fmt: skip
-    assert noise_energy(before) ** 0.5 == pytest.approx(deviation, rel=0.25)
+    assert measure_detail(before).noise ** 0.5 == pytest.approx(deviation, rel=0.25)
     after = before.copy()
     match_texture(after, 1e6, least=1.0, most=16.0)
     ground = (slice(10, -10), slice(95, -5))
@@ -197,7 +197,7 @@ def test_automatic_texture_adds_no_rim_and_no_noise() -> None:
     plain = Engine(engine.model, config=RestoreConfig(control=ControlConfig(texture_gain=1.0)))
     before, after = plain.restore(image).samples[0], engine.restore(image).samples[0]
     assert overshoot(after, before) <= 2
-    assert noise_energy(after) <= 1.1 * noise_energy(before)
+    assert measure_detail(after).noise <= 1.1 * measure_detail(before).noise
 
 
 def noisy(pixels: Pixels) -> Pixels:
@@ -211,10 +211,10 @@ def test_the_input_says_how_much_texture_may_be_added() -> None:
     clean = picture()
     blurred = clean.copy()
     match_texture(blurred, 0.5 * richness(clean), least=0.1, most=1.0)
-    assert texture_limit(clean, clean.copy()) == pixels_richness(clean)
-    assert texture_limit(noisy(clean), clean) == pixels_richness(noisy(clean))
-    assert texture_limit(blurred, clean) == math.inf
-    assert texture_limit(clean[:-1], clean) == math.inf
+    detail = measure_detail(clean)
+    assert texture_limit(detail, detail) == pixels_richness(clean)
+    assert texture_limit(measure_detail(noisy(clean)), detail) == pixels_richness(noisy(clean))
+    assert texture_limit(measure_detail(blurred), detail) == math.inf
 
 
 @pytest.mark.parametrize("name", ["astronaut.jpg", "raccoon.jpg"])
@@ -230,7 +230,7 @@ def test_automatic_texture_makes_no_clean_photograph_worse(model: LoadedModel, n
 
 def test_automatic_texture_leaves_the_result_of_a_clean_photograph_alone() -> None:
     clean = picture()
-    outcome = Outcome(samples=[], seeds=[], texture=1e5, enlarged=lambda: clean)
+    outcome = Outcome(samples=[], seeds=[], texture=1e5, enlarged=lambda top, bottom: clean)
     control = RestoreConfig().control
     for given, gain in ((clean, 1.0), (noisy(clean), None)):
         result = clean.copy()

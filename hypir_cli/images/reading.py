@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import imagecodecs
 import numpy as np
@@ -277,33 +278,39 @@ def _missing_from(data: bytes, end: int) -> float | None:
 
 def _read_png(path: Path, *, partial: bool) -> ImageData:
     """A PNG; one whose end or checksums are damaged is taken where its pixels are whole, or, with `partial`, anyway."""
-    data = path.read_bytes()
-    chunks, sound = read_chunks(io.BytesIO(data))
-    metadata, notes = metadata_of(chunks)
-    whole = "its end or a checksum is damaged, but every pixel is there"
-    try:
-        return _decoded_png(data, metadata, notes if sound else [*notes, whole])
-    except DECODE_ERRORS as error:
-        repaired = repair(data)
-        if repaired.missing == 0 and not repaired.damaged:
-            notes.append(whole)
-        elif not partial:
-            raise InputError(
-                f"its data is damaged or cut short ({error}); "
-                f"{100 * (1 - repaired.missing):.0f}% of its pixels can be read.",
-                hint="copy it again from its source, or use --partial to restore what is there",
-            ) from error
-        else:
-            notes.append(f"it is damaged; {100 * repaired.missing:.0f}% of its pixels are missing")
-        return _decoded_png(repaired.data, metadata, notes)
+    with open(path, "rb") as file:
+        chunks, sound = read_chunks(file)
+        metadata, notes = metadata_of(chunks)
+        whole = "its end or a checksum is damaged, but every pixel is there"
+        try:
+            return _decoded_png(file, metadata, notes if sound else [*notes, whole])
+        except DECODE_ERRORS as error:
+            file.seek(0)
+            repaired = repair(file.read())
+            if repaired.missing == 0 and not repaired.damaged:
+                notes.append(whole)
+            elif not partial:
+                raise InputError(
+                    f"its data is damaged or cut short ({error}); "
+                    f"{100 * (1 - repaired.missing):.0f}% of its pixels can be read.",
+                    hint="copy it again from its source, or use --partial to restore what is there",
+                ) from error
+            else:
+                share = 100 * repaired.missing
+                notes.append(f"it is damaged; {share:.0f}% of its pixels are missing")
+            return _decoded_png(io.BytesIO(repaired.data), metadata, notes)
 
 
-def _decoded_png(data: bytes, metadata: Metadata, notes: list[str]) -> ImageData:
+def _decoded_png(file: IO[bytes], metadata: Metadata, notes: list[str]) -> ImageData:
     """The image; 16 bits by another decoder, since Pillow would cut them down to 8."""
-    if data[24:25] != b"\x10":
-        with PngImagePlugin.PngImageFile(io.BytesIO(data)) as image:
+    file.seek(24)
+    deep = file.read(1) == b"\x10"
+    file.seek(0)
+    if not deep:
+        # From the file itself: its bytes may be as many as the pixels'.
+        with PngImagePlugin.PngImageFile(file) as image:
             return decode(image, "PNG", metadata, notes=notes)
-    samples = imagecodecs.png_decode(data)
+    samples = imagecodecs.png_decode(file.read())
     pixels, alpha = modern.split_planes(samples)
     return finished(pixels, alpha, metadata, name="PNG", notes=notes)
 

@@ -9,12 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 
 from hypir_cli.config.family import Family
 from hypir_cli.errors import BackboneError, ConfigError
-from hypir_cli.models.components import load_component
 from hypir_cli.models.hub import find_vae
 
 DEFAULT, SMALL = "default", "small"
@@ -58,6 +56,11 @@ def load_vae(choice: str, *, family: Family, base: Path, dtype: torch.dtype) -> 
         BackboneError: It cannot be found or read, or its latents are others.
         ConfigError: The family has no small one.
     """
+    # Slow to import and 250 MB large; the embedded backbone, which only asks for names here, needs neither.
+    import diffusers
+
+    from hypir_cli.models.components import load_component
+
     folder = find_vae(vae_name(choice, family=family), name=family.name)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     kind = config.get("_class_name", "")

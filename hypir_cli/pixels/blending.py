@@ -46,16 +46,18 @@ def blended_bands(
                     band[:, :, left : left + columns.tile].addcmul_(tile, weight)
             yield band[:, :0], index * len(columns.starts) + chosen.stop
         yield band[:, : end - top, : columns.length], (index + 1) * len(columns.starts)
-        band = _shifted(band, end - top)
+        _shift(band, end - top)
 
 
 def _batches(count: int, size: int) -> list[range]:
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _shifted(band: Tensor, rows: int) -> Tensor:
-    """The band with its first rows gone and zeros at the end."""
-    shifted = torch.zeros_like(band)
+def _shift(band: Tensor, rows: int) -> None:
+    """Move the band up by some rows in place, with zeros at its end: a second band would double the memory."""
     kept = max(band.shape[1] - rows, 0)
-    shifted[:, :kept] = band[:, band.shape[1] - kept :]
-    return shifted
+    for start in range(0, kept, rows):
+        # No more at once than it moves by, so that no row is written before it is read.
+        stop = min(start + rows, kept)
+        band[:, start:stop] = band[:, start + rows : stop + rows]
+    band[:, kept:] = 0.0

@@ -6,6 +6,7 @@ of a strip needs `COLOR_HALO` extra pixels on each inner edge, `adain` needs sta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +21,9 @@ WAVELET_LEVELS = 5
 
 COLOR_HALO: dict[ColorFix, int] = {"wavelet": 2**WAVELET_LEVELS - 1, "adain": 0, "none": 0}
 """Pixels of context a strip needs on each inner edge so that its centre equals the whole image's: the summed radii."""
+
+COLUMNS = 1024
+"""Columns of a strip that are fixed at a time."""
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Red, green and blue in BT.601 luma."""
@@ -54,6 +58,24 @@ def wavelet(restored: Tensor, reference: Tensor) -> Tensor:
         Same shape; may leave 0..1 slightly, the caller clamps.
     """
     return restored + low_frequencies(reference - restored)
+
+
+def wavelet_columns(restored: Tensor, reference: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """`wavelet`, some columns after others: the same values, but what it computes with does not grow with the width.
+
+    Args:
+        restored: As for `wavelet`.
+        reference: As for `wavelet`.
+
+    Yields:
+        Pairs (columns, their part of the result).
+    """
+    width, halo = restored.shape[-1], COLOR_HALO["wavelet"]
+    for left in range(0, width, COLUMNS):
+        right = min(left + COLUMNS, width)
+        around = slice(max(left - halo, 0), min(right + halo, width))
+        fixed = wavelet(restored[..., around], reference[..., around])
+        yield slice(left, right), fixed[..., left - around.start : right - around.start]
 
 
 @dataclass

@@ -31,7 +31,7 @@ from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.color import luma
 from hypir_cli.pixels.exact import outside_autocast
 from hypir_cli.pixels.strips import inner, padded_rows, strips
-from hypir_cli.pixels.texture import laplacian, pixels_richness
+from hypir_cli.pixels.texture import RichnessSums, laplacian, pixels_richness
 
 DETAIL_SIGMA = 1.2
 """Fine detail is what a Gaussian blur of this many pixels takes away."""
@@ -70,7 +70,36 @@ class TextureMatch:
     """Texture richness after, in squared 8-bit levels."""
 
 
-def match_texture(pixels: Pixels, wanted: float, *, least: float, most: float) -> TextureMatch:
+@dataclass(frozen=True, kw_only=True)
+class Detail:
+    """What is measured of an image's detail before it is changed."""
+
+    richness: float
+    """Texture richness in squared 8-bit levels."""
+    noise: float
+    """Variance of the noise in squared 8-bit levels, from the quietest blocks; 0 where there is none."""
+
+
+def measure_detail(pixels: Pixels) -> Detail:
+    """Texture richness and noise of an image, in one pass over it.
+
+    Args:
+        pixels: (H, W, C) uint8 or uint16, C 1 or 3.
+    """
+    sums, found = RichnessSums(), []
+    for top, bottom in strips(int(pixels.shape[0]), int(pixels.shape[1]), multiple=NOISE_BLOCK):
+        planes = padded_rows(pixels, top, bottom, halo=1)
+        sums.add(planes)
+        energy = _blocks(_immerkaer(luma(planes)).square() / 36.0)
+        found.append(energy[energy > 1e-4])
+    energies = torch.cat(found).sort().values
+    noise = float(energies[int(NOISE_QUANTILE * (len(energies) - 1))]) if len(energies) else 0.0
+    return Detail(richness=sums.richness, noise=noise)
+
+
+def match_texture(
+    pixels: Pixels, wanted: float, *, least: float, most: float, before: Detail | None = None
+) -> TextureMatch:
     """Change the strength of an image's fine detail, in place, so that its texture richness is `wanted`.
 
     Args:
@@ -79,48 +108,29 @@ def match_texture(pixels: Pixels, wanted: float, *, least: float, most: float) -
         least: Smallest factor on the detail, above 0.
         most: Largest factor on the detail; from halfway on, factors come nearer to it without reaching it, so that more asked always
             gives more.
+        before: What `measure_detail` gave, where that is known.
 
     Returns:
         The factor, and the richness before and after.
     """
-    before = pixels_richness(pixels)
-    if wanted < before and least < 1.0:
+    before = before or measure_detail(pixels)
+    richness = before.richness
+    if wanted < richness and least < 1.0:
         added = max(_softening(pixels, wanted), least - 1.0)
         _soften(pixels, added)
-    elif wanted > before and most > 1.0:
-        noise = noise_energy(pixels)
-        added = _amplification(pixels, wanted, before=before, limit=most - 1.0, noise=noise)
-        _amplify(pixels, added, noise=noise)
+    elif wanted > richness and most > 1.0:
+        added = _amplification(pixels, wanted, before=before, limit=most - 1.0)
+        _amplify(pixels, added, noise=before.noise)
     else:
-        return TextureMatch(gain=1.0, before=before, reached=before)
-    return TextureMatch(gain=1.0 + added, before=before, reached=pixels_richness(pixels))
+        return TextureMatch(gain=1.0, before=richness, reached=richness)
+    return TextureMatch(gain=1.0 + added, before=richness, reached=pixels_richness(pixels))
 
 
-def noise_energy(pixels: Pixels) -> float:
-    """Variance of an image's noise in squared 8-bit levels, from its quietest blocks; 0 where it has none.
-
-    Args:
-        pixels: As for `match_texture`.
-    """
-    height, width = int(pixels.shape[0]), int(pixels.shape[1])
-    found = []
-    for top, bottom in strips(height, width, multiple=NOISE_BLOCK):
-        light = luma(padded_rows(pixels, top, bottom, halo=1))
-        energy = _blocks(_immerkaer(light).square() / 36.0)
-        found.append(energy[energy > 1e-4])
-    energies = torch.cat(found).sort().values
-    if not len(energies):
-        return 0.0
-    return float(energies[int(NOISE_QUANTILE * (len(energies) - 1))])
-
-
-def _amplification(
-    pixels: Pixels, wanted: float, *, before: float, limit: float, noise: float
-) -> float:
+def _amplification(pixels: Pixels, wanted: float, *, before: Detail, limit: float) -> float:
     """How much detail to add, up to `limit`, so that the richness is `wanted`."""
     amounts = [limit * ((index + 1) / CURVE_POINTS) ** 1.5 for index in range(CURVE_POINTS)]
-    curve = _richness_curve(pixels, amounts, noise=noise)
-    low, less = before, 0.0
+    curve = _richness_curve(pixels, amounts, noise=before.noise)
+    low, less = before.richness, 0.0
     for high, amount in zip(curve, amounts, strict=True):
         if high >= wanted:
             added = less + (wanted - low) / (high - low) * (amount - less)

@@ -6,6 +6,7 @@ Source: section 3 of HYPIR (arXiv:2507.20590) steers by a statistic of the Lapla
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,6 @@ from hypir_cli.pixels.exact import outside_autocast
 from hypir_cli.pixels.strips import padded_rows, strips
 from hypir_cli.pixels.tiling import mirrored_border
 
-"""BT.601 weights of red, green and blue."""
 _NUM_SCALES = 4
 _RIDGE = 1e-3
 
@@ -40,14 +40,35 @@ def pixels_richness(pixels: Pixels) -> float:
     Args:
         pixels: uint8 or uint16; 16 bits are rounded to 8 as they are for `texture_richness`.
     """
-    height, width = int(pixels.shape[0]), int(pixels.shape[1])
-    total = squares = 0.0
-    for top, bottom in strips(height, width):
-        response = laplacian(_luma(padded_rows(pixels, top, bottom, halo=1) / 255.0)).double()
-        total += float(response.sum())
-        squares += float(response.square().sum())
-    mean = total / (height * width)
-    return max(squares / (height * width) - mean * mean, 0.0)
+    sums = RichnessSums()
+    for top, bottom in strips(int(pixels.shape[0]), int(pixels.shape[1])):
+        sums.add(padded_rows(pixels, top, bottom, halo=1))
+    return sums.richness
+
+
+@dataclass
+class RichnessSums:
+    """What the richness of an image follows from, summed over its strips; which strips does not matter, for all terms are whole."""
+
+    count: int = 0
+    """Pixels seen."""
+    total: float = 0.0
+    """Sum of the Laplacian."""
+    squares: float = 0.0
+    """Sum of its squares."""
+
+    def add(self, planes: Tensor) -> None:
+        """Count in one strip, (1, 3, h + 2, w + 2) in 8-bit levels with one pixel around it."""
+        response = laplacian(_luma(planes / 255.0)).double()
+        self.count += response.numel()
+        self.total += float(response.sum())
+        self.squares += float(response.square().sum())
+
+    @property
+    def richness(self) -> float:
+        """Variance of the Laplacian in squared 8-bit levels."""
+        mean = self.total / self.count
+        return max(self.squares / self.count - mean * mean, 0.0)
 
 
 def smooth_richness(images: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from hypir_cli.images import quantize, to_float
@@ -9,29 +11,29 @@ from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.strips import strips
 from hypir_cli.restore.canvas import InputWindows
 
+Rows = Callable[[int, int], Pixels]
+"""Makes the rows from the first to before the second number of an image, (rows, W, C): it need not be there as a whole."""
 
-def mixed(first: Pixels, second: Pixels, share: float) -> Pixels:
+
+def mixed(first: Pixels | Rows, second: Pixels, share: float, *, out: Pixels) -> Pixels:
     """(1 - share) * first + share * second in the images' own (gamma) values, rounded to their depth.
 
     Args:
-        first: (H, W, C) uint8 or uint16.
+        first: (H, W, C) uint8 or uint16, or what makes its rows.
         second: Same shape and depth.
         share: 0..1; both ends give an image back exactly.
+        out: Where the mixture goes, same shape and depth; may be one of the two.
     """
-    bits = 8 * first.dtype.itemsize
-    out = np.empty_like(first)
-    for top, bottom in strips(int(first.shape[0]), int(first.shape[1])):
-        left, right = to_float(first[top:bottom]), to_float(second[top:bottom])
+    bits = 8 * second.dtype.itemsize
+    for top, bottom in strips(int(second.shape[0]), int(second.shape[1])):
+        rows = first(top, bottom) if callable(first) else first[top:bottom]
+        left, right = to_float(rows), to_float(second[top:bottom])
         out[top:bottom] = quantize(left + np.float32(share) * (right - left), bits)
     return out
 
 
-def enlarged(source: InputWindows, *, bits: int) -> Pixels:
-    """The whole input at the output's size, (H, W, C) with the input's channels."""
-    channels = int(source.pixels.shape[2])
-    kind = np.uint8 if bits == 8 else np.uint16
-    out = np.empty((source.height, source.width, channels), dtype=kind)
-    for top, bottom in strips(source.height, source.width):
-        planes = source.window((top, bottom), (0, source.width))[0, :channels]
-        out[top:bottom] = quantize(planes.permute(1, 2, 0).numpy(), bits)
-    return out
+def enlarged_rows(source: InputWindows, top: int, bottom: int) -> Pixels:
+    """Rows of the input at the output's size, (bottom - top, W, C) with the input's channels and depth."""
+    channels, bits = int(source.pixels.shape[2]), 8 * source.pixels.dtype.itemsize
+    planes = source.window((top, bottom), (0, source.width))[0, :channels]
+    return quantize(planes.permute(1, 2, 0).numpy(), bits)

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from hypir_cli.images import quantize, to_float
 from hypir_cli.images.data import Pixels
-from hypir_cli.pixels.color import COLOR_HALO, ChannelMoments, ColorFix, adain, luma, wavelet
+from hypir_cli.pixels.color import (
+    COLOR_HALO,
+    ChannelMoments,
+    ColorFix,
+    adain,
+    luma,
+    wavelet_columns,
+)
 from hypir_cli.pixels.resample import Resampler, Span
 from hypir_cli.pixels.tiling import reflect_indices
 
@@ -110,9 +117,13 @@ class StripSink:
         top = max(self._done - self._halo, 0)
         bottom = min(stop + self._halo, last)
         strip = self._context[None, :, top - self._first : bottom - self._first]
+        inside = slice(self._done - top, stop - top)
         if self._color_fix == "wavelet":
-            strip = wavelet(strip, self._source.window((top, bottom), (0, self._source.width)))
-        _store(self._out, strip[0, :, self._done - top : stop - top], first=self._done)
+            reference = self._source.window((top, bottom), (0, self._source.width))
+            for columns, fixed in wavelet_columns(strip, reference):
+                _store(self._out[:, columns], fixed[0, :, inside], first=self._done)
+        else:
+            _store(self._out, strip[0, :, inside], first=self._done)
         keep = max(stop - self._halo, 0)
         self._context = self._context[:, keep - self._first :].clone()
         self._first, self._done = keep, stop

@@ -19,7 +19,7 @@ from hypir_cli.models.device import dtype_name, is_out_of_memory
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, place_model
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.bleed import spread_under
-from hypir_cli.restore.blend import enlarged, mixed
+from hypir_cli.restore.blend import enlarged_rows, mixed
 from hypir_cli.restore.calibration import Int8Choice, calibrate_int8
 from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.limits import choose_limits
@@ -138,7 +138,7 @@ class Engine:
             samples=[],
             seeds=[],
             texture=self._texture(image, size),
-            enlarged=partial(enlarged, source, bits=image.bit_depth),
+            enlarged=partial(enlarged_rows, source),
             times=StageTimes(device=self.model.backbone.device),
         )
         if self.model.wants_int8 and not self.int8:
@@ -193,7 +193,7 @@ class Engine:
         if share == 0.0:
             return pixels
         near = self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
-        return mixed(pixels, near, share)
+        return mixed(pixels, near, share, out=pixels)
 
     def _nearer(self, request: Request) -> Request:
         """What the restoration nearer to the input is asked for."""

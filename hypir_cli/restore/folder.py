@@ -27,6 +27,7 @@ from hypir_cli.folder.report import check_report_place
 from hypir_cli.folder.scan import Unreadable
 from hypir_cli.images import ImageData, Reading, on_white, read_image
 from hypir_cli.images.atomic import require_writable
+from hypir_cli.models.allocator import return_freed_memory
 from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.history import History
@@ -129,6 +130,8 @@ def restore_folder(
     finally:
         if history is not None:
             history.add(made)
+        # What the run kept for its next image is of no use to what comes after.
+        return_freed_memory()
     return _compared(report, config, Path(output))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from hypir_cli.images.data import Pixels
-from hypir_cli.restore.blend import mixed
+from hypir_cli.restore.blend import Rows, mixed
 from hypir_cli.restore.times import StageTimes
 
 
@@ -20,8 +21,8 @@ class Outcome:
     """Seed of each sample."""
     texture: float | None
     """Texture richness asked for, by the user or by prediction; None when it was left to the model."""
-    enlarged: Callable[[], Pixels] = field(repr=False)
-    """Makes the input at the result's size."""
+    enlarged: Rows = field(repr=False)
+    """Makes rows of the input at the result's size."""
     full: list[Pixels] = field(default_factory=list, repr=False)
     """Each sample at full strength; at strength 1 these are the samples."""
     detail_gains: list[float] = field(default_factory=list)
@@ -47,4 +48,5 @@ class Outcome:
             raise ValueError(f"strength must be in 0..1, got {strength}")
         if strength == 1.0:
             return self.full[sample]
-        return mixed(self.enlarged(), self.full[sample], strength)
+        full = self.full[sample]
+        return mixed(self.enlarged, full, strength, out=np.empty_like(full))

@@ -9,8 +9,8 @@ import torch
 from hypir_cli.config.restore import ControlConfig
 from hypir_cli.images import ImageData
 from hypir_cli.images.data import Pixels
-from hypir_cli.pixels.detail import match_texture, noise_energy
-from hypir_cli.pixels.texture import TexturePredictor, pixels_richness
+from hypir_cli.pixels.detail import Detail, match_texture, measure_detail
+from hypir_cli.pixels.texture import TexturePredictor
 from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.outcome import Outcome
 
@@ -48,10 +48,13 @@ def meet_texture(
         outcome.detail_gains.append(1.0)
         return
     least, most = 1.0 / control.texture_gain, control.texture_gain
+    before = measure_detail(pixels)
     if control.texture == "auto":
         most = min(most, 1.0 + AUTO_GAIN * math.sqrt(max(scale, 1.0)))
-        least, wanted = 1.0, min(AUTO_SHARE * wanted, texture_limit(given, pixels))
-    match = match_texture(pixels, wanted, least=least, most=most)
+        least, wanted = 1.0, AUTO_SHARE * wanted
+        if wanted > before.richness and given.shape == pixels.shape:
+            wanted = min(wanted, texture_limit(measure_detail(given), before))
+    match = match_texture(pixels, wanted, least=least, most=most, before=before)
     outcome.detail_gains.append(match.gain)
     outcome.textures_reached.append(match.reached)
     if control.texture != "auto" and abs(match.reached - wanted) > TEXTURE_TOLERANCE * wanted:
@@ -65,23 +68,21 @@ def meet_texture(
         )
 
 
-def texture_limit(given: Pixels, result: Pixels) -> float:
+def texture_limit(given: Detail, result: Detail) -> float:
     """Most texture that a result may get by prediction: what is in the input cannot have been missing from it.
 
     An input that had the result's texture and no more noise was clean: the model took nothing away and added nothing, and the result
-    stays as it is. One with more texture, which may be noise, is the limit; a blurred or enlarged one sets none.
+    stays as it is. One with more texture, which may be noise, is the limit; a blurred one sets none, nor does one that was enlarged,
+    whose detail says nothing about that of the result.
 
     Args:
-        given: (H, W, C) uint8 or uint16.
-        result: The same restored, of another size where it was enlarged.
+        given: Detail of the input, which has the result's size.
+        result: Detail of the result.
     """
-    if given.shape != result.shape:
+    if given.richness < CLEAN_TEXTURE * result.richness:
         return math.inf
-    had, has = pixels_richness(given), pixels_richness(result)
-    if had < CLEAN_TEXTURE * has:
-        return math.inf
-    clean = noise_energy(given) <= CLEAN_NOISE**2 * noise_energy(result)
-    return has if clean else max(had, has)
+    clean = given.noise <= CLEAN_NOISE**2 * result.noise
+    return result.richness if clean else max(given.richness, result.richness)
 
 
 @torch.inference_mode()
