@@ -18,10 +18,12 @@ from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder import Job, Restored, RestoreOne, urls
 from hypir_cli.folder.listing import output_folder, plan_rows
 from hypir_cli.folder.manifest import Manifest, Plan, Row, write_manifest
+from hypir_cli.folder.manifest_run import planned_by, run_urls
+from hypir_cli.folder.shard_run import run_shard
 from hypir_cli.folder.shard_state import ShardStates
 from hypir_cli.images import ImageData, read_image
-from hypir_cli.restore.manifest_run import planned_by, restore_urls
-from hypir_cli.restore.shard import LazyWorker, restore_shard
+from hypir_cli.restore.folder import run_settings
+from hypir_cli.restore.lazy_worker import LazyWorker
 from tests.object_store import BUCKET, ObjectStore, object_store
 from tests.pictures import noise
 
@@ -77,7 +79,7 @@ def _pictures(folder: Path, count: int, *, suffix: str = ".png") -> Path:
 
 
 def _planned(inputs: str, output: str, place: str, *, shards_of: int = 3) -> Manifest:
-    plan = planned_by(RestoreConfig(), [inputs], output)
+    plan = planned_by(run_settings(RestoreConfig()), [inputs], output)
     rows = plan_rows([inputs], output, plan=plan)
     return write_manifest(place, rows, plan=plan, shards_of=shards_of)
 
@@ -174,7 +176,7 @@ def test_an_empty_or_missing_place_is_an_error_that_names_it(
 def test_one_url_may_become_one_file(store: ObjectStore, prefix: str, tmp_path: Path) -> None:
     picture = _pictures(tmp_path / "in", 1) / "scan 0.png"
     store.put(f"{prefix}/a.png", picture.read_bytes())
-    report = restore_urls([f"{ROOT}/{prefix}/a.png"], str(tmp_path / "b.png"), worker=Copier())
+    report = run_urls([f"{ROOT}/{prefix}/a.png"], str(tmp_path / "b.png"), worker=Copier())
     assert report.count("done") == 1
     assert (read_image(tmp_path / "b.png").pixels == read_image(picture).pixels).all()
     assert output_folder(["s3://x/a.png"], "s3://x/out/b.png") == "s3://x/out"
@@ -186,8 +188,8 @@ def test_a_store_to_a_store_is_the_same_as_a_folder_to_a_folder(
     store: ObjectStore, prefix: str, tmp_path: Path
 ) -> None:
     source = store.put_folder(_pictures(tmp_path / "in", 4), f"{prefix}/in")
-    restore_urls([str(tmp_path / "in")], str(tmp_path / "out"), worker=Copier())
-    report = restore_urls([source], f"{ROOT}/{prefix}/out", worker=Copier())
+    run_urls([str(tmp_path / "in")], str(tmp_path / "out"), worker=Copier())
+    report = run_urls([source], f"{ROOT}/{prefix}/out", worker=Copier())
     local = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert store.content(f"{prefix}/out") == local
     assert report.records[0].input == f"{source}/scan 0.png"
@@ -201,16 +203,16 @@ def test_a_shard_is_restored_once_and_a_rerun_asks_for_no_result(
     source = store.put_folder(_pictures(tmp_path / "in", 7), f"{prefix}/in")
     manifest = _planned(source, f"{ROOT}/{prefix}/out", f"{ROOT}/{prefix}/list.parquet")
     first, second = Copier(), Copier()
-    report = restore_urls([manifest.place], None, worker=first)
+    report = run_urls([manifest.place], None, worker=first)
     assert (report.count("done"), len(first.restored)) == (7, 7)
     store.requests.clear()
-    report = restore_urls([manifest.place], None, worker=second)
+    report = run_urls([manifest.place], None, worker=second)
     assert (report.count("skipped"), report.count("done"), second.restored) == (7, 0, [])
     assert not store.count("GET", f"{prefix}/out") + store.count("HEAD", f"{prefix}/out")
     assert not store.count("GET", f"{prefix}/in")
     listings = store.requests["GET", f"/{BUCKET}"]
     assert listings <= 2
-    assert restore_shard(manifest, 2, worker=second).skipped == 1
+    assert run_shard(manifest, 2, worker=second).skipped == 1
 
 
 def test_failed_images_alone_are_done_again(
@@ -220,7 +222,7 @@ def test_failed_images_alone_are_done_again(
     good = (tmp_path / "in" / "scan 1.png").read_bytes()
     store.put(f"{prefix}/in/scan 1.png", good[:40] + bytes(len(good) - 40))
     manifest = _planned(source, f"{ROOT}/{prefix}/out", str(tmp_path / "list.parquet"))
-    report = restore_urls([manifest.place], None, worker=Copier())
+    report = run_urls([manifest.place], None, worker=Copier())
     assert (report.count("done"), report.count("failed")) == (2, 1)
     assert report.failed[0].input == f"{source}/scan 1.png"
     assert f"{source}/scan 1.png" in report.failed[0].reason
@@ -232,7 +234,7 @@ def test_failed_images_alone_are_done_again(
     store.put(f"{prefix}/in/scan 1.png", good)
     again = Copier()
     store.requests.clear()
-    report = restore_urls([manifest.place], None, worker=again)
+    report = run_urls([manifest.place], None, worker=again)
     assert again.restored == [f"{source}/scan 1.png"]
     assert (report.count("done"), report.count("skipped"), report.count("failed")) == (1, 2, 0)
     assert store.count("PUT", f"{prefix}/out") == {"scan 1.png": 1}
@@ -257,11 +259,11 @@ def test_a_shard_that_was_cut_short_is_taken_up_where_its_results_end(
             return restore
 
     with pytest.raises(KeyboardInterrupt):
-        restore_shard(manifest, 0, worker=Killed())
+        run_shard(manifest, 0, worker=Killed())
     there = set(store.content(f"{prefix}/out"))
     assert len(there) == 3
     again = Copier()
-    result = restore_shard(manifest, 0, worker=again)
+    result = run_shard(manifest, 0, worker=again)
     assert (result.done, result.skipped) == (2, 3)
     assert set(store.count("PUT", f"{prefix}/out").values()) == {1}
 
@@ -280,7 +282,7 @@ def test_errors_and_slow_answers_of_a_store_cost_no_image(
         return 0.05
 
     store.fault = fault
-    report = restore_urls([manifest.place], None, worker=Copier())
+    report = run_urls([manifest.place], None, worker=Copier())
     assert (report.count("done"), report.count("failed")) == (6, 0)
     assert len(store.content(f"{prefix}/out")) == 6
 
@@ -297,13 +299,13 @@ def test_a_store_that_stays_broken_fails_its_images_and_a_rerun_mends_them(
         return 403 if broken and method == "PUT" else None
 
     store.fault = fault
-    report = restore_urls([manifest.place], None, worker=Copier())
+    report = run_urls([manifest.place], None, worker=Copier())
     reasons = {record.input: record.reason for record in report.failed}
     assert set(reasons) == {f"{source}/scan 0.png", f"{manifest.place} shard 1"}
     assert f"{ROOT}/{prefix}/out/scan 0.png" in reasons[f"{source}/scan 0.png"]
     store.fault = lambda method, path, before: None
     again = Copier()
-    report = restore_urls([manifest.place], None, worker=again)
+    report = run_urls([manifest.place], None, worker=again)
     assert again.restored == [f"{source}/scan 0.png"]
     assert report.count("failed") == 0
     assert len(store.content(f"{prefix}/out")) == 4
@@ -315,7 +317,7 @@ def test_an_input_that_changed_since_the_plan_is_told(
     source = store.put_folder(_pictures(tmp_path / "in", 1), f"{prefix}/in")
     manifest = _planned(source, f"{ROOT}/{prefix}/out", str(tmp_path / "list.parquet"))
     store.put(f"{prefix}/in/scan 0.png", b"cut short")
-    report = restore_urls([manifest.place], None, worker=Copier())
+    report = run_urls([manifest.place], None, worker=Copier())
     assert "that were planned" in report.failed[0].reason
     assert "hypir plan" in report.failed[0].hint
 
@@ -342,15 +344,15 @@ def test_overwriting_restores_everything_again_and_error_refuses(
     source = store.put_folder(_pictures(tmp_path / "in", 2), f"{prefix}/in")
     output = f"{ROOT}/{prefix}/out"
     manifest = _planned(source, output, str(tmp_path / "list.parquet"))
-    restore_urls([manifest.place], None, worker=Copier())
+    run_urls([manifest.place], None, worker=Copier())
     again = Copier(RestoreConfig(output=OutputConfig(existing="overwrite")))
-    restore_urls([manifest.place], None, worker=again)
+    run_urls([manifest.place], None, worker=again)
     assert len(again.restored) == 2
     strict = Copier(RestoreConfig(output=OutputConfig(existing="error")))
     with pytest.raises(ConfigError, match="done already"):
-        restore_urls([manifest.place], None, worker=strict)
+        run_urls([manifest.place], None, worker=strict)
     with pytest.raises(ConfigError, match="there already"):
-        restore_urls([source], output, worker=strict)
+        run_urls([source], output, worker=strict)
 
 
 def test_settings_that_contradict_a_manifest_are_refused(tmp_path: Path) -> None:
@@ -358,11 +360,11 @@ def test_settings_that_contradict_a_manifest_are_refused(tmp_path: Path) -> None
     manifest = _planned(str(tmp_path / "in"), str(tmp_path / "out"), str(tmp_path / "list.parquet"))
     wrong = RestoreConfig(control=ControlConfig(samples=2))
     with pytest.raises(ConfigError, match="samples 1, not 2"):
-        restore_urls([manifest.place], None, worker=Copier(wrong))
+        run_urls([manifest.place], None, worker=Copier(wrong))
     with pytest.raises(ConfigError, match="not elsewhere"):
-        restore_urls([manifest.place], "elsewhere", worker=Copier())
+        run_urls([manifest.place], "elsewhere", worker=Copier())
     with pytest.raises(InputError, match="is no manifest"):
-        restore_urls([str(tmp_path / "none.parquet")], None, worker=Copier())
+        run_urls([str(tmp_path / "none.parquet")], None, worker=Copier())
 
 
 def test_parts_of_a_manifest_are_dealt_out_by_shard(tmp_path: Path) -> None:
@@ -374,7 +376,7 @@ def test_parts_of_a_manifest_are_dealt_out_by_shard(tmp_path: Path) -> None:
     )
     workers = [Copier(), Copier()]
     for index, worker in enumerate(workers):
-        restore_urls([manifest.place], None, worker=worker, shard=Shard(index, 2))
+        run_urls([manifest.place], None, worker=worker, shard=Shard(index, 2))
     assert [len(worker.restored) for worker in workers] == [3, 2]
     assert len(set(workers[0].restored + workers[1].restored)) == 5
 
@@ -400,7 +402,7 @@ def test_prompts_beside_images_and_pictures_beside_results_travel_too(
 
             return restore
 
-    restore_urls([source], f"{ROOT}/{prefix}/out", worker=Reader(config))
+    run_urls([source], f"{ROOT}/{prefix}/out", worker=Reader(config))
     assert seen == ["a lighthouse", ""]
     assert "scan 0.compare.jpg" in store.content(f"{prefix}/out")
 
@@ -451,7 +453,7 @@ def test_an_image_costs_a_store_two_reads_and_one_write(
         source, f"{ROOT}/{prefix}/out", f"{ROOT}/{prefix}/list.parquet", shards_of=10
     )
     store.requests.clear()
-    restore_urls([manifest.place], None, worker=Copier())
+    run_urls([manifest.place], None, worker=Copier())
     reads = store.count("GET", prefix, hidden=True)
     assert sum(reads[f"in/scan {index}.png"] for index in range(20)) == 20
     assert sum(reads[f"out/scan {index}.png"] for index in range(20)) == 20

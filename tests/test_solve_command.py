@@ -370,9 +370,6 @@ class TestBadSettings:
         result = solve(photos, tmp_path / "out", "--task", "kernel", "--kernel", tmp_path / name)
         assert name in two_lines(result)
 
-    def test_places_on_the_network_are_refused(self, tmp_path: Path) -> None:
-        assert "s3://bucket/in" in two_lines(solve("s3://bucket/in", tmp_path / "out", *SR))
-
     @pytest.mark.parametrize(
         "arguments",
         [

@@ -1,4 +1,4 @@
-"""`hypir plan`: list millions of images once, into a manifest that `hypir restore` works through."""
+"""`hypir plan`: list millions of images once, into a manifest that `hypir restore` or `hypir solve` works through."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def plan(
         samples=config.samples,
         format=config.format,
         suffix=config.suffix,
+        lossless=config.lossless,
     )
     written = write_manifest(
         local_text(manifest),
@@ -56,4 +57,6 @@ def plan(
         markup=False,
         soft_wrap=True,
     )
-    console.out.print(f"Next: hypir restore {written.place}", markup=False, soft_wrap=True)
+    console.out.print(
+        f"Next: hypir restore {written.place} (or hypir solve)", markup=False, soft_wrap=True
+    )

@@ -21,8 +21,8 @@ from hypir_cli.cli import console
 
 if TYPE_CHECKING:
     from hypir_cli.folder import Event, Record
+    from hypir_cli.folder.manifest_run import ShardProgress
     from hypir_cli.restore.engine import Engine
-    from hypir_cli.restore.manifest_run import ShardProgress
     from hypir_cli.solvers.solver import Solver
 
 
@@ -33,10 +33,12 @@ class FolderProgress:
         quiet: Show nothing but failures and warnings.
         first: Whether this process is the first of those that share the work: it speaks for all of them where they would say
             the same.
+        done: What an image is afterwards.
     """
 
-    def __init__(self, *, quiet: bool, first: bool = True) -> None:
+    def __init__(self, *, quiet: bool, first: bool = True, done: str = "restored") -> None:
         self._quiet = quiet
+        self._done = done
         self._first = first
         self._live = console.on_terminal() and not quiet
         self._bar: Progress | None = None
@@ -126,9 +128,7 @@ class FolderProgress:
         self._told.clear()
         if self._quiet:
             return
-        counts = (
-            f"{result.done} restored, {result.skipped} already there, {len(result.failed)} failed"
-        )
+        counts = f"{result.done} {self._done}, {result.skipped} already there, {len(result.failed)} failed"
         console.err.print(
             f"shard {result.index}: {counts} [{progress.finished}/{progress.total} shards]",
             markup=False,

@@ -11,7 +11,7 @@ import typer
 from hypir_cli.cli import completion, console
 from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
 from hypir_cli.cli.sharding import chosen_shard
-from hypir_cli.config.places import is_manifest, is_url, local_text
+from hypir_cli.config.places import are_local, is_manifest, local_text
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
 from hypir_cli.models.profiles import ProfileName
@@ -121,18 +121,18 @@ def _run(
     keep_freed_memory()
     part = chosen_shard(shard, quiet=as_json)
     with FolderProgress(quiet=as_json, first=part.index == 0) as progress:
-        if output is not None and _is_plain(inputs, output, settings):
+        here = settings.cluster.engine == "local"
+        if here and output is not None and are_local(inputs, output):
             report = _restore_local(inputs, output, settings, part, progress, dry_run=dry_run)
         else:
             report = _restore_urls(inputs, output, settings, part, progress, dry_run=dry_run)
-    end_run(report, by_hand=shard is not None, settings=settings, dry_run=dry_run, as_json=as_json)
-
-
-def _is_plain(inputs: list[str], output: str, settings: RestoreConfig) -> bool:
-    """Whether this is files and folders of this machine, restored by this process."""
-    if settings.cluster.engine != "local" or any(map(is_manifest, inputs)):
-        return False
-    return not any(map(is_url, (*inputs, output)))
+    end_run(
+        report,
+        by_hand=shard is not None,
+        report_path=settings.output.report,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 def _restore_local(
@@ -170,8 +170,8 @@ def _restore_urls(
     dry_run: bool,
 ) -> FolderReport:
     from hypir_cli.caption.describe import load_describer
-    from hypir_cli.restore.manifest_run import Listeners, restore_urls
-    from hypir_cli.restore.shard import LazyWorker
+    from hypir_cli.folder.manifest_run import Listeners, run_urls
+    from hypir_cli.restore.lazy_worker import LazyWorker
 
     worker = LazyWorker(
         settings,
@@ -179,11 +179,10 @@ def _restore_urls(
         on_tiles=progress.on_tiles,
         on_ready=progress.on_ready,
     )
-    return restore_urls(
+    return run_urls(
         inputs,
         output,
         worker=worker,
-        load_describer=load_describer,
         shard=part,
         dry_run=dry_run,
         listeners=Listeners(on_event=progress.on_event, on_shard=progress.on_shard),

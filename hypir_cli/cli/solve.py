@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hypir_cli.cli import console
+from hypir_cli.cli.gathering import end_run
 from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
 from hypir_cli.cli.sharding import chosen_shard
+from hypir_cli.config.places import are_local, is_manifest, local_text
 from hypir_cli.config.solve import SolveConfig
+from hypir_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from hypir_cli.folder import FolderReport
@@ -32,7 +34,8 @@ def solve(
         list[str],
         typer.Argument(
             metavar="INPUT... OUTPUT",
-            help="Files, folders or patterns to solve; last, the file or folder for results.",
+            help="Files, folders or patterns to solve, local or by URL (s3://...); last, the file or folder for results. Or "
+            "one manifest of `hypir plan`, which names its output itself.",
             show_default=False,
         ),
     ],
@@ -46,7 +49,7 @@ def solve(
         ),
     ] = False,
     clean_dir: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--clean-dir",
             metavar="DIR",
@@ -74,17 +77,19 @@ def solve(
     set_: Assignments = None,
 ) -> None:
     """Undo damage that is known, so that the result agrees with what was measured: INPUT... OUTPUT."""
-    if len(paths) < 2:
+    paths = [local_text(path) for path in paths]
+    if len(paths) < 2 and not is_manifest(paths[0]):
         raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
     if clean_dir is not None and not simulate:
         raise typer.BadParameter("--clean-dir goes with --simulate.")
     settings = build(SolveConfig, flags, config=config, assignments=set_)
+    inputs, output = (paths[:-1], paths[-1]) if len(paths) > 1 else (paths, None)
     if explain:
-        _explain(paths[:-1], paths[-1], settings)
+        _explain(inputs, output, settings)
         return
     report = _run(
-        paths[:-1],
-        paths[-1],
+        inputs,
+        output,
         settings,
         shard=shard,
         dry_run=dry_run,
@@ -92,61 +97,81 @@ def solve(
         simulate=simulate,
         clean_dir=clean_dir,
     )
-    verb, done = ("measure", "measured") if simulate else ("solve", "solved")
-    if as_json:
-        typer.echo(report.to_json(), nl=False)
-    else:
-        console.print_folder_summary(report, dry_run=dry_run, verb=verb, done=done)
-        _print_residuals(report)
-    if report.failed:
-        raise typer.Exit(1)
+    end_run(
+        report,
+        by_hand=shard is not None,
+        report_path=settings.output.report,
+        dry_run=dry_run,
+        as_json=as_json,
+        verb="measure" if simulate else "solve",
+        done=_done(simulate),
+        details=_print_residuals,
+    )
 
 
 def _run(
     inputs: list[str],
-    output: str,
+    output: str | None,
     settings: SolveConfig,
     *,
     shard: str | None,
     dry_run: bool,
     quiet: bool,
     simulate: bool,
-    clean_dir: Path | None,
+    clean_dir: str | None,
 ) -> FolderReport:
     from hypir_cli.cli.progress import FolderProgress
+    from hypir_cli.folder.manifest_run import Listeners, run_urls
     from hypir_cli.models.allocator import keep_freed_memory
-    from hypir_cli.solvers.folder import simulate_folder, solve_folder
+    from hypir_cli.solvers.folder import solve_folder
+    from hypir_cli.solvers.workers import SimulateWorker, SolveWorker
 
     keep_freed_memory()
     part = chosen_shard(shard, quiet=quiet)
-    with FolderProgress(quiet=quiet, first=part.index == 0) as progress:
-        if simulate:
-            return simulate_folder(
+    first = part.index == 0
+    with FolderProgress(quiet=quiet, first=first, done=_done(simulate)) as progress:
+        worker = (
+            SimulateWorker(settings, clean_dir=clean_dir)
+            if simulate
+            else SolveWorker(settings, on_steps=progress.on_steps, on_ready=progress.on_solver)
+        )
+        here = settings.cluster.engine == "local"
+        if here and output is not None and are_local(inputs, output):
+            return solve_folder(
                 inputs,
                 output,
-                config=settings,
-                clean_dir=clean_dir,
+                worker=worker,
                 shard=part,
                 dry_run=dry_run,
                 on_event=progress.on_event,
             )
-        return solve_folder(
+        return run_urls(
             inputs,
             output,
-            config=settings,
+            worker=worker,
             shard=part,
             dry_run=dry_run,
-            on_event=progress.on_event,
-            on_steps=progress.on_steps,
-            on_ready=progress.on_solver,
+            listeners=Listeners(on_event=progress.on_event, on_shard=progress.on_shard),
         )
 
 
-def _explain(inputs: list[str], output: str, settings: SolveConfig) -> None:
+def _done(simulate: bool) -> str:
+    """What a picture is afterwards."""
+    return "measured" if simulate else "solved"
+
+
+def _explain(inputs: list[str], output: str | None, settings: SolveConfig) -> None:
     from hypir_cli.solvers.explain import explain
     from hypir_cli.solvers.folder import find_jobs
+    from hypir_cli.solvers.workers import run_settings
 
-    for line in explain(find_jobs(inputs, output, config=settings), settings).lines:
+    if output is None or not are_local(inputs, output):
+        raise ConfigError(
+            "--explain looks at pictures of this machine, not at URLs or manifests.",
+            hint="fetch a few of them and give their folder",
+        )
+    _, jobs = find_jobs(inputs, output, settings=run_settings(settings))
+    for line in explain(jobs, settings).lines:
         console.out.print(line, markup=False, soft_wrap=True)
 
 

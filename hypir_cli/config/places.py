@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
@@ -15,6 +16,12 @@ def is_url(text: str | Path) -> bool:
     """Whether a text names something that is not a local path; `file://` is local."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", str(text))
     return match is not None and match[1].lower() != "file"
+
+
+def are_local(inputs: Iterable[str], output: str) -> bool:
+    """Whether inputs and output are files and folders of this machine, none of them a manifest."""
+    inputs = list(inputs)
+    return not any(map(is_manifest, inputs)) and not any(map(is_url, (*inputs, output)))
 
 
 def local_text(text: str) -> str:

@@ -47,6 +47,8 @@ class PlanConfig:
     """Text added to each result's name before its extension."""
     samples: int = flag(1, "--samples")
     """Restorations per image, saved as NAME-1, NAME-2..."""
+    lossless: bool = flag(False, "--lossless")
+    """Name PNGs where `--format same` would lose something, as `hypir solve` wants where it keeps pixels as they are."""
 
     def __post_init__(self) -> None:
         if self.shards_of < 1:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from hypir_cli.config.flags import flag, group
 from hypir_cli.config.restore import OutputConfig, RuntimeConfig
+from hypir_cli.config.scale import ClusterConfig
 
 Task = Literal[
     "super-resolution", "gaussian-blur", "motion-blur", "kernel", "inpaint", "colorize", "jpeg"
@@ -56,8 +57,8 @@ class DamageConfig:
     """Whole factor by which they were shrunk (super-resolution); the result is that much larger."""
     sigma: float = flag(3.0, "--sigma", metavar="PX")
     """Standard deviation of a gaussian blur in pixels."""
-    kernel: Path | None = flag(None, "--kernel", metavar="FILE")
-    """Point-spread function (PNG, TIFF or .npy) of the task kernel."""
+    kernel: str | None = flag(None, "--kernel", metavar="FILE")
+    """Point-spread function (PNG, TIFF or .npy) of the task kernel; a path or a URL."""
     kernel_size: int = flag(61, "--kernel-size", metavar="PX")
     """Odd side of the gaussian and shaken-hand kernels in pixels."""
     length: float | None = flag(None, "--length", metavar="PX")
@@ -66,8 +67,8 @@ class DamageConfig:
     """Direction of a straight motion in degrees, from the horizontal against the clock."""
     intensity: float = flag(0.5, "--intensity")
     """How much a shaken hand wanders, 0 (nearly a line) to 1 (a scrawl)."""
-    mask: Path | None = flag(None, "--mask", metavar="FILE_OR_DIR")
-    """Where the photograph is lost (inpaint): white on black, one file for all or a folder with the same names."""
+    mask: str | None = flag(None, "--mask", metavar="FILE_OR_DIR")
+    """Where the photograph is lost (inpaint): white on black, one file for all or a folder with the same names; a path or a URL."""
     drop: float | None = flag(None, "--drop", metavar="SHARE")
     """Share of pixels that are lost at random (inpaint), instead of a mask."""
     box: int | None = flag(None, "--box", metavar="PX")
@@ -89,6 +90,11 @@ class DamageConfig:
         sources = [name for name in ("mask", "drop", "box") if getattr(self, name) is not None]
         if len(sources) > 1:
             raise ValueError(f"choose one of {', '.join(f'damage.{name}' for name in sources)}")
+
+    @property
+    def result_factor(self) -> int:
+        """Side of the result / side of the measured picture."""
+        return self.factor if self.task == "super-resolution" else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,3 +218,5 @@ class SolveConfig:
     """Device and number format."""
     output: OutputConfig = group(OutputConfig, "Output")
     """Files written."""
+    cluster: ClusterConfig = group(ClusterConfig, "Many machines")
+    """Who works through a manifest."""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from hypir_cli.config.places import is_url, local_text
-from hypir_cli.errors import InputError
+from hypir_cli.errors import HypirError, InputError
 from hypir_cli.folder import urls
 from hypir_cli.folder.names import fitting_name
 from hypir_cli.images import READABLE_SUFFIXES
@@ -64,6 +64,54 @@ class LocalCopies:
             list(pool.map(_fetch_one, copies.values(), copies))
         self._urls |= copies
         return next(iter(copies)) if found == [url] else folder
+
+
+@contextlib.contextmanager
+def local_file(place: str) -> Iterator[Path]:
+    """A path at which a single file can be read; what is named by URL is there until the block ends.
+
+    Errors that leave the block speak of the URL.
+
+    Args:
+        place: Path or URL.
+
+    Raises:
+        InputError: There is no such file, or the store refuses it.
+    """
+    if not is_url(place):
+        yield Path(local_text(place))
+        return
+    name = PurePosixPath(urls.file_name(place))
+    with tempfile.TemporaryDirectory(prefix="hypir-copy-") as folder:
+        path = Path(folder) / fitting_name(name.stem, name.suffix)
+        urls.download(place, path)
+        try:
+            yield path
+        except HypirError as error:
+            message, hint = (text.replace(str(path), place) for text in (error.message, error.hint))
+            raise type(error)(message, hint=hint) from error
+
+
+@contextlib.contextmanager
+def file_to_deliver(place: str) -> Iterator[Path]:
+    """A path at which a single file is to be written; it goes to its URL when the block ends without an error.
+
+    Args:
+        place: Path or URL.
+
+    Raises:
+        InputError: The store refuses it.
+    """
+    if not is_url(place):
+        path = Path(local_text(place))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    name = PurePosixPath(place).name
+    with tempfile.TemporaryDirectory(prefix="hypir-copy-") as folder:
+        path = Path(folder) / fitting_name(PurePosixPath(name).stem, PurePosixPath(name).suffix)
+        yield path
+        urls.upload(path, place)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from hypir_cli.config.places import is_url
 from hypir_cli.errors import ConfigError, InputError
@@ -19,8 +20,6 @@ from hypir_cli.folder.jobs import Names, scan_inputs
 from hypir_cli.folder.manifest import Plan, Row
 from hypir_cli.folder.scan import COMPARE_MARK, Found, find_images, natural_key
 from hypir_cli.images import READABLE_SUFFIXES, format_of_suffix, output_suffix
-
-_MAGIC = frozenset("*?[")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ def plan_rows(inputs: Sequence[str], output: str, *, plan: Plan) -> Iterator[Row
     if not any(map(is_url, (*inputs, output))):
         yield from _local_rows(inputs, output, plan)
         return
-    if output != plan.output:
+    if _names_file(output):
         yield _single_row(inputs, output, plan)
         return
     names = Names(suffix=plan.suffix, num_samples=plan.samples)
@@ -71,22 +70,41 @@ def plan_rows(inputs: Sequence[str], output: str, *, plan: Plan) -> Iterator[Row
 
 
 def output_folder(inputs: Sequence[str], output: str) -> str:
-    """The folder of all results: the output itself, or where the one file that it names stands."""
-    names_file = format_of_suffix(PurePosixPath(output).suffix) is not None
-    if not names_file or output.endswith("/") or (not is_url(output) and Path(output).is_dir()):
-        return output
-    if len(inputs) > 1 or _MAGIC & set(inputs[0]) or not PurePosixPath(inputs[0]).suffix:
+    """The folder of all results: the output itself, or where the one file that it names stands.
+
+    Raises:
+        ConfigError: The output is a file name, but the inputs are several; or it cannot be written to at all.
+    """
+    urls.require_writable(output)
+    if not _names_file(output):
+        return urls.canonical(output)
+    suffix = PurePosixPath(urls.file_name(inputs[0])).suffix
+    if len(inputs) > 1 or urls.is_pattern(inputs[0]) or not suffix:
         raise ConfigError(
             f"the output {output} is a file name, but the input is a folder or several files.",
             hint="name a folder; end it with / if its name has a dot",
         )
-    return output.rpartition("/")[0] if "/" in output else "."
+    return urls.canonical(output).rpartition("/")[0]
+
+
+def _names_file(output: str) -> bool:
+    """Whether an output is the name of one image."""
+    if format_of_suffix(PurePosixPath(output).suffix) is None or output.endswith("/"):
+        return False
+    return is_url(output) or not Path(output).is_dir()
 
 
 def _local_rows(inputs: Sequence[str], output: str, plan: Plan) -> Iterator[Row]:
     """Exactly the names of a local run."""
     format: Any = plan.format
-    jobs = scan_inputs(inputs, output, format=format, suffix=plan.suffix, num_samples=plan.samples)
+    jobs = scan_inputs(
+        inputs,
+        output,
+        format=format,
+        suffix=plan.suffix,
+        num_samples=plan.samples,
+        lossless=plan.lossless,
+    )
     for job in jobs:
         size, etag = _local_version(job.input_path)
         yield Row(
@@ -111,7 +129,7 @@ def _single_row(inputs: Sequence[str], output: str, plan: Plan) -> Row:
         size=item.size,
         etag=item.etag,
         relative=str(item.relative),
-        output_urls=(output,),
+        output_urls=(urls.canonical(output),),
     )
 
 
@@ -123,7 +141,10 @@ def _by_folder(items: Iterable[_Listed]) -> Iterator[list[_Listed]]:
 def _named(items: Sequence[_Listed], names: Names, plan: Plan) -> list[Row]:
     """Rows of one folder; an input that keeps its extension keeps its name before any that takes a new one."""
     format: Any = plan.format
-    endings = {item.url: output_suffix(item.relative.suffix, format) for item in items}
+    endings = {
+        item.url: output_suffix(item.relative.suffix, format, lossless=plan.lossless)
+        for item in items
+    }
     targets: dict[str, tuple[str, ...]] = {}
     for item in sorted(items, key=lambda item: endings[item.url] != item.relative.suffix):
         found = Found(path=Path(item.relative), relative=item.relative)
@@ -167,19 +188,13 @@ def _listed(text: str, *, exclude: str) -> Iterator[_Listed]:
             )
         return
     file_system, root = urls.filesystem(text)
-    if _MAGIC & set(text):
-        base = root[: min(root.index(mark) for mark in _MAGIC if mark in root)].rpartition("/")[0]
+    if urls.is_pattern(text):
+        base = root[: min(root.index(mark) for mark in "*?[" if mark in root)].rpartition("/")[0]
         yield from _below(file_system, base, exclude=exclude, pattern=root)
         return
-    try:
-        info = file_system.info(root)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file or folder {text}.", hint="check the address") from error
-    except OSError as error:
-        raise InputError(f"cannot look at {text}: {error}.", hint="check your rights") from error
-    if info["type"] == "file":
-        name = PurePosixPath(PurePosixPath(root).name)
-        yield _item(file_system, root, info, name)
+    info = urls.entry(text)
+    if not urls.is_folder_entry(text, info):
+        yield _item(file_system, root, info, PurePosixPath(urls.file_name(root)))
     else:
         yield from _below(file_system, root, exclude=exclude, pattern="")
 
@@ -195,25 +210,31 @@ def _below(file_system: Any, root: str, *, exclude: str, pattern: str) -> Iterat
         folder = waiting.pop()
         folders, found = [], []
         for path, info in _entries(file_system, folder):
-            name = PurePosixPath(path).name
-            if name.startswith(".") or path == folder:
+            name = urls.file_name(path)
+            # A web page also links to what is not below it.
+            if name.startswith(".") or not path.startswith(f"{folder}/"):
                 continue
             if info["type"] == "directory":
                 if path != left_alone:
                     folders.append(path)
             elif _is_image(name) and (fits is None or fits(path)):
-                found.append((PurePosixPath(path).relative_to(root.rstrip("/")), path, info))
+                found.append((_relative(path, root), path, info))
         for relative, path, info in sorted(found, key=lambda entry: natural_key(entry[0])):
             yield _item(file_system, path, info, relative)
         waiting += sorted(folders, key=lambda path: natural_key(PurePosixPath(path)), reverse=True)
 
 
+def _relative(path: str, root: str) -> PurePosixPath:
+    """A file's place below a folder, on the web as people write it."""
+    relative = path.removeprefix(root.rstrip("/")).lstrip("/")
+    if not urls.is_web(path):
+        return PurePosixPath(relative)
+    *folders, _ = relative.split("/")
+    return PurePosixPath(*map(unquote, folders), urls.file_name(path))
+
+
 def _entries(file_system: Any, folder: str) -> list[tuple[str, Mapping[str, Any]]]:
-    try:
-        listed = file_system.ls(folder, detail=True)
-    except OSError as error:
-        raise InputError(f"cannot list {folder}: {error}.", hint="check your rights") from error
-    return [(str(info["name"]).rstrip("/"), info) for info in listed]
+    return [(str(info["name"]).rstrip("/"), info) for info in urls.entries(file_system, folder)]
 
 
 def _item(file_system: Any, path: str, info: Mapping[str, Any], relative: PurePosixPath) -> _Listed:

@@ -23,12 +23,12 @@ STATE_FOLDER = ".hypir"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One image to restore."""
+    """One image to work on."""
 
     url: str
     """The file to read: a URL, or an absolute local path."""
     size: int
-    """Bytes."""
+    """Bytes; 0 where nobody says."""
     etag: str
     """What the store calls this version of the content; empty where it does not say."""
     relative: str
@@ -49,6 +49,8 @@ class Plan:
     """Format that was asked for."""
     suffix: str = ""
     """Text added to the names."""
+    lossless: bool = False
+    """Whether what `same` would write in a format that loses something becomes a PNG."""
 
 
 def write_manifest(place: str, rows: Iterable[Row], *, plan: Plan, shards_of: int) -> Manifest:
@@ -72,6 +74,7 @@ def write_manifest(place: str, rows: Iterable[Row], *, plan: Plan, shards_of: in
             f"the manifest {place} does not end in {MANIFEST_SUFFIX}.",
             hint=f"name it {place}{MANIFEST_SUFFIX}",
         )
+    urls.require_writable(place)
     with _local_file(place) as file:
         if _write(file, rows, plan=plan, shards_of=shards_of) == 0:
             raise InputError("there is no image to plan.", hint="check the inputs")

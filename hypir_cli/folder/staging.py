@@ -118,7 +118,7 @@ class StagedCopies(Staging):
         job.input_path.parent.mkdir(parents=True, exist_ok=True)
         urls.download(row.url, job.input_path)
         size = job.input_path.stat().st_size
-        if size != row.size:
+        if row.size and size != row.size:
             raise InputError(
                 f"{row.url} has {size} bytes, not the {row.size} that were planned.",
                 hint="it has changed since: make a new manifest with hypir plan",
@@ -140,7 +140,7 @@ class StagedCopies(Staging):
     def _job(self, number: int, row: Row) -> Job:
         folder = self._folder(number)
         remote = is_url(row.url)
-        name = PurePosixPath(row.url).name
+        name = urls.file_name(row.url)
         return Job(
             # A name too long for this machine's disk may be fine in a store.
             input_path=folder / "in" / _fitting(name) if remote else Path(row.url),

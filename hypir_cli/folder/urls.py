@@ -1,6 +1,6 @@
 """Files by URL (`s3://`, `gs://`, `az://` ...) through fsspec, and by plain path, behind the same few functions.
 
-A local path is handled by the system itself, `file://` included. What a store answers in passing (a 500, a dropped
+A local path is handled by the system itself. What a store answers in passing (a 500, a dropped
 connection) is tried again; what then remains is an `InputError` that names the URL.
 """
 
@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from hypir_cli.config.places import is_url
 from hypir_cli.errors import ConfigError, InputError
-from hypir_cli.images import atomic_file
+from hypir_cli.images import READABLE_SUFFIXES, atomic_file
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,6 +32,8 @@ PIECE = 2**16
 """Bytes read at a time of a file in a store that is looked through for its index."""
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 """Answers that will not change."""
+_GONE = (404, 410)
+"""Answers of a web server that has no such file."""
 _PACKAGES = {
     "s3": "s3fs",
     "s3a": "s3fs",
@@ -44,6 +47,24 @@ _PACKAGES = {
 def join(folder: str, relative: str) -> str:
     """A path below a folder, `/` between the parts."""
     return f"{folder.rstrip('/')}/{relative}" if folder.rstrip("/") else f"/{relative}"
+
+
+def is_pattern(place: str) -> bool:
+    """Whether a place stands for those that it matches; on the web, `?` begins a query."""
+    return bool(set("*[" if is_web(place) else "*?[") & set(place))
+
+
+def canonical(place: str) -> str:
+    """One spelling of a place, so that two of them can be compared: an absolute path, or a URL as its store spells it.
+
+    Raises:
+        ConfigError: The package for this kind of URL is missing.
+        InputError: No such kind of URL is known.
+    """
+    if not is_url(place):
+        return str(Path(place).absolute())
+    file_system, path = filesystem(place)
+    return str(file_system.unstrip_protocol(path))
 
 
 def filesystem(url: str) -> tuple[Any, str]:
@@ -68,9 +89,57 @@ def filesystem(url: str) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         raise InputError(
-            f"{url} cannot be opened: {error}.", hint="use s3://, gs://, az:// or a local path"
+            f"{url} cannot be opened: {error}.",
+            hint="use s3://, gs://, az://, https:// or a local path",
         ) from error
     return file_system, path
+
+
+def require_writable(place: str) -> None:
+    """Refuse a place that can only be read.
+
+    Raises:
+        ConfigError: It is on the web, or the package for this kind of URL is missing.
+        InputError: No such kind of URL is known.
+    """
+    if not is_url(place):
+        return
+    filesystem(place)
+    if is_web(place):
+        raise ConfigError(
+            f"nothing can be written to {place}: http is for reading.",
+            hint="give a local folder, or one in a store: s3://, gs://, az://",
+        )
+
+
+def is_web(place: str) -> bool:
+    """Whether a place is fetched by http, which names folders only by how their addresses end and writes nothing."""
+    return place.partition("://")[0].lower() in ("http", "https")
+
+
+def file_name(place: str) -> str:
+    """The name of a file by URL or path; on the web without the query, and as people write it."""
+    if not is_web(place):
+        return PurePosixPath(place).name
+    return unquote(PurePosixPath(urlsplit(place).path).name).replace("/", "_") or "index"
+
+
+def is_folder(place: str) -> bool:
+    """Whether a place holds files; on the web, whether its name is none of an image.
+
+    Raises:
+        InputError: There is no such place, or the store does not answer.
+    """
+    if not is_url(place):
+        return Path(place).is_dir()
+    return is_folder_entry(place, entry(place))
+
+
+def is_folder_entry(place: str, info: Mapping[str, Any]) -> bool:
+    """The same, of a place that its store was asked about."""
+    if is_web(place):
+        return PurePosixPath(file_name(place)).suffix.lower() not in READABLE_SUFFIXES
+    return str(info["type"]) == "directory"
 
 
 def read_bytes(place: str) -> bytes | None:
@@ -117,9 +186,40 @@ def check_place(url: str) -> None:
         ConfigError: The package for this kind of URL is missing.
         InputError: There is no such place, or the store does not answer.
     """
+    filesystem(url)
+    if not is_pattern(url):
+        entry(url)
+
+
+def entry(url: str) -> Mapping[str, Any]:
+    """What a store says of a place: its `type` (file or directory), `size` and more.
+
+    Raises:
+        InputError: There is no such place, or the store does not answer.
+    """
     file_system, path = filesystem(url)
-    if not set("*?[") & set(path):
-        _told(url, "look at", lambda: file_system.info(path))
+
+    def ask() -> Mapping[str, Any]:
+        try:
+            return dict(file_system.info(path))
+        except FileNotFoundError as error:
+            # On the web any failure is told as a missing file, whose cause says whether it is.
+            cause = error.__cause__
+            if not is_web(url) or cause is None or getattr(cause, "status", 0) in _GONE:
+                raise
+            raise OSError(str(cause)) from error
+
+    return _told(url, "look at", ask)
+
+
+def entries(file_system: Any, folder: str) -> list[Mapping[str, Any]]:
+    """The same of everything directly in a folder of a file system, with `name`.
+
+    Raises:
+        InputError: There is no such folder, or the store does not answer.
+    """
+    url = str(file_system.unstrip_protocol(folder))
+    return list(_told(url, "list", lambda: file_system.ls(folder, detail=True)))
 
 
 def files_below(url: str) -> list[str]:
@@ -129,7 +229,7 @@ def files_below(url: str) -> list[str]:
         InputError: There is no such place, or it cannot be listed.
     """
     file_system, path = filesystem(url)
-    search = file_system.glob if set("*?[") & set(path) else file_system.find
+    search = file_system.glob if is_pattern(url) else file_system.find
     found = _told(url, "list", lambda: search(path))
     if not found:
         raise InputError(f"there is no {url}.", hint="check the address")

@@ -19,12 +19,12 @@ from hypir_cli.folder import (
     Shard,
     find_images,
     make_jobs,
-    run_folder,
 )
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
 from hypir_cli.folder.report import check_report_place
 from hypir_cli.folder.scan import Unreadable
+from hypir_cli.folder.worker import RunSettings
 from hypir_cli.images import ImageData, Reading, on_white, read_image
 from hypir_cli.images.atomic import require_writable
 from hypir_cli.models.allocator import return_freed_memory
@@ -90,17 +90,8 @@ def restore_folder(
     )
     jobs, refused = _permitted(jobs, permits)
     run = partial(
-        run_folder,
-        jobs,
-        existing=config.output.existing,
-        quality=config.output.quality,
-        keep_metadata=config.output.metadata == "keep",
-        compare=config.output.compare == "side",
-        num_jobs=config.runtime.jobs,
-        reading=Reading(partial=config.input.partial, float_range=config.input.float_range),
+        run_settings(config).run(jobs),
         shard=shard,
-        settings=to_dict(config),
-        output_pixels=lambda height, width: result_pixels(config, height, width),
         unreadable=(*found.unreadable, *refused),
         left_out=found.left_out,
     )
@@ -270,10 +261,18 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
     }
 
 
-def result_pixels(config: RestoreConfig, height: int, width: int) -> int:
-    """Output pixels of all samples of an image."""
-    out_height, out_width = config.size.output_size(height, width)
-    return out_height * out_width * config.control.samples
+def run_settings(config: RestoreConfig) -> RunSettings:
+    """What running over a list of images needs to know of the settings."""
+    return RunSettings(
+        output=config.output,
+        num_jobs=config.runtime.jobs,
+        samples=config.control.samples,
+        reading=Reading(partial=config.input.partial, float_range=config.input.float_range),
+        sidecars=config.prompt.caption == "sidecar",
+        output_size=config.size.output_size,
+        cluster=config.cluster,
+        report=to_dict(config),
+    )
 
 
 def _compared(report: FolderReport, config: RestoreConfig, output: Path) -> FolderReport:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from hypir_cli.config.solve import DamageConfig
 from hypir_cli.errors import ConfigError
+from hypir_cli.folder.copies import local_file
 from hypir_cli.solvers.kernel_file import read_kernel
 from hypir_cli.solvers.masks import kept_of
 from hypir_cli.solvers.operators import (
@@ -54,7 +55,7 @@ class Damage:
     @property
     def factor(self) -> int:
         """Side of the result / side of the measured picture."""
-        return self.config.factor if self.config.task == "super-resolution" else 1
+        return self.config.result_factor
 
     def operator(self, size: Size, *, lost: NDArray[np.bool_] | None = None) -> Operator:
         """The operator on images of that size.
@@ -122,7 +123,8 @@ class Damage:
                     "the task kernel needs a point-spread function.",
                     hint="give it with --kernel FILE (PNG, TIFF or .npy)",
                 )
-            return Blur(read_kernel(config.kernel))
+            with local_file(config.kernel) as path:
+                return Blur(read_kernel(path))
         if config.length is not None:
             return Blur(kernels.line(length=config.length, angle=config.angle))
         return Blur(
@@ -136,12 +138,10 @@ def require_mask(config: DamageConfig) -> None:
     """Refuse inpainting without a place.
 
     Raises:
-        ConfigError: Nothing says where the photographs are lost, or what says so is not there.
+        ConfigError: Nothing says where the photographs are lost.
     """
     if config.mask is None:
         raise ConfigError(
             "the task inpaint needs to know where the photographs are lost.",
             hint="give --mask FILE_OR_FOLDER (white where lost), --drop SHARE or --box PX",
         )
-    if not config.mask.exists():
-        raise ConfigError(f"there is no mask {config.mask}.", hint="check the path of --mask")

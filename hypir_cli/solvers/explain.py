@@ -13,11 +13,11 @@ from hypir_cli.errors import HypirError
 from hypir_cli.folder import Job
 from hypir_cli.images import image_size
 from hypir_cli.models.device import peak_memory
-from hypir_cli.solvers.damage import Size
-from hypir_cli.solvers.folder import load_solver
+from hypir_cli.solvers.damage import Damage, Size
 from hypir_cli.solvers.operators import Grey, LinearOperator
 from hypir_cli.solvers.samplers.measurement import decoded
 from hypir_cli.solvers.solver import Solver
+from hypir_cli.solvers.workers import find_masks, load_solver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ def explain(jobs: Sequence[Job], config: SolveConfig) -> Expected:
     Raises:
         HypirError: Settings that do not fit together, or a prior that cannot be loaded.
     """
-    solver = load_solver(config)
+    solver = load_solver(config, damage=Damage(config.damage))
+    find_masks(config.damage)
     sizes = [solver.size_of(*size) for size in _sizes(jobs)]
     tiles = [_num_tiles(solver, size) for size in sizes]
     side = max((_tile_side(solver, size) for size in sizes), default=solver.prior.native_side)

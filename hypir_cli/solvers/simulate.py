@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hypir_cli.folder.copies import file_to_deliver
 from hypir_cli.images import ImageData, Metadata, quantize, to_float, write_image
 from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.noise import image_key
@@ -32,14 +32,17 @@ class Simulated:
     details: Mapping[str, object]
     """For the report."""
 
-    def write_clean(self, path: Path) -> None:
+    def write_clean(self, place: str) -> None:
         """Write the photograph as it was measured.
+
+        Args:
+            place: Path or URL.
 
         Raises:
             InputError: The place cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, self.clean, metadata=self.metadata)
+        with file_to_deliver(place) as path:
+            write_image(path, self.clean, metadata=self.metadata)
 
 
 class Simulator:

@@ -60,15 +60,18 @@ class Solver:
     Args:
         prior: Loaded and placed.
         config: All settings; its prior part is taken as done.
+        damage: What they say of the damage; None makes it from them.
 
     Raises:
         HypirError: The damage is not fully described, or the method cannot undo it.
     """
 
-    def __init__(self, prior: LoadedPrior, *, config: SolveConfig) -> None:
+    def __init__(
+        self, prior: LoadedPrior, *, config: SolveConfig, damage: Damage | None = None
+    ) -> None:
         self.prior = prior
         self.config = config
-        self.damage = Damage(config.damage)
+        self.damage = damage or Damage(config.damage)
         self.recipe: Recipe = recipe(config.sampling, config.damage, prior=prior.kind)
         if self.recipe.method == "latino" and not self.damage.needs_size:
             require_adjoint(self.damage.operator((1, 1)), method="latino")

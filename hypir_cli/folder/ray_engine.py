@@ -1,4 +1,4 @@
-"""A manifest restored by actors of a Ray cluster, each with one loaded model.
+"""A manifest worked through by actors of a Ray cluster, each with one loaded model.
 
 Ray Data streams shard numbers to a pool of actors and what became of them back; images go from the store to an actor and from
 there to the store. An actor that dies is replaced, and its shard is taken up where the results say it ended.
@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hypir_cli.config.restore import RestoreConfig
+from hypir_cli.config.scale import ClusterConfig
 from hypir_cli.errors import ConfigError, HypirError, as_hypir_error
 from hypir_cli.folder.manifest import Manifest
 from hypir_cli.folder.report import Record
+from hypir_cli.folder.shard_run import broken_shard, run_shard
 from hypir_cli.folder.shard_state import ShardResult
-from hypir_cli.restore.shard import LazyWorker, LoadDescriber, broken_shard, restore_shard
+from hypir_cli.folder.worker import ImageWorker
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Object store of a cluster started here: shard numbers and results' counts pass through it, no pixels."""
@@ -28,16 +29,14 @@ def ray_results(
     manifest: Manifest,
     shards: Sequence[int],
     *,
-    config: RestoreConfig,
-    load_describer: LoadDescriber | None,
+    worker: ImageWorker,
 ) -> Iterator[ShardResult]:
     """What became of each shard, as they end.
 
     Args:
         manifest: The list; every machine of the cluster must be able to read it where it is.
-        shards: Numbers of the shards to restore.
-        config: All settings.
-        load_describer: Makes the captioning model on an actor; None where prompts need none.
+        shards: Numbers of the shards to work through.
+        worker: What the actors do to each image, and the settings.
 
     Raises:
         ConfigError: Ray is missing, or the cluster cannot be reached or is too small.
@@ -45,8 +44,8 @@ def ray_results(
     if not shards:
         return
     ray = _ray()
-    cluster = config.cluster
-    ray_cpus = _connect(ray, config)
+    cluster = worker.settings.cluster
+    ray_cpus = _connect(ray, cluster)
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -58,11 +57,13 @@ def ray_results(
             ShardActor,
             fn_constructor_kwargs={
                 "place": manifest.place,
-                "config": config,
-                "load_describer": load_describer,
+                "make_worker": worker.elsewhere(),
             },
             batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(cluster.actors, len(shards))),
+            # A shard is long work: none waits at one actor while another has nothing to do.
+            compute=ray.data.ActorPoolStrategy(
+                size=min(cluster.actors, len(shards)), max_tasks_in_flight_per_actor=1
+            ),
             num_gpus=cluster.gpus_per_actor or None,
             num_cpus=ray_cpus,
             # An actor that is lost is started again, and its shard with it, as often as it takes.
@@ -80,23 +81,20 @@ class ShardActor:
 
     Args:
         place: The manifest's path or URL.
-        config: All settings.
-        load_describer: Makes the captioning model.
+        make_worker: Makes what is done to each image.
     """
 
-    def __init__(
-        self, place: str, config: RestoreConfig, load_describer: LoadDescriber | None
-    ) -> None:
+    def __init__(self, place: str, make_worker: Callable[[], ImageWorker]) -> None:
         self._manifest = Manifest(place)
-        self._worker = LazyWorker(config, load_describer=load_describer)
+        self._worker = make_worker()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """What became of the shards of a batch, as JSON."""
-        return {"result": [json.dumps(self._restore(int(shard))) for shard in batch["shard"]]}
+        return {"result": [json.dumps(self._run(int(shard))) for shard in batch["shard"]]}
 
-    def _restore(self, shard: int) -> dict[str, Any]:
+    def _run(self, shard: int) -> dict[str, Any]:
         try:
-            return asdict(restore_shard(self._manifest, shard, worker=self._worker))
+            return asdict(run_shard(self._manifest, shard, worker=self._worker))
         except HypirError as error:
             return asdict(broken_shard(self._manifest, shard, error))
         except Exception as error:
@@ -111,9 +109,8 @@ def _unpacked(content: dict[str, Any]) -> ShardResult:
     return ShardResult(**content, failed=failed)
 
 
-def _connect(ray: Any, config: RestoreConfig) -> float:
+def _connect(ray: Any, cluster: ClusterConfig) -> float:
     """Join or start a cluster; the CPUs that each actor shall have."""
-    cluster = config.cluster
     if not ray.is_initialized():
         # Ray's own words go to its log files; ours are printed by the command line.
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
