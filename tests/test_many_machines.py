@@ -21,7 +21,7 @@ from hypir_cli.cli.app import app
 from tests.object_store import BUCKET, ObjectStore, object_store
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "astronaut.jpg"
-LONGEST = 240
+LONGEST = 600
 """Seconds after which a process that should have ended is taken for hung."""
 
 
@@ -237,3 +237,57 @@ def test_a_killed_actor_a_killed_driver_and_a_stumbling_store_cost_no_image(
     finally:
         for name in store.environment():
             os.environ.pop(name, None)
+
+
+FATAL = """
+import os, signal, sys
+from functools import partial
+from hypir_cli.config.restore import RestoreConfig
+from hypir_cli.config.scale import ClusterConfig
+from hypir_cli.folder import Restored, ray_engine
+from hypir_cli.folder.manifest_run import run_urls
+from hypir_cli.restore.lazy_worker import LazyWorker
+
+
+class Fatal(LazyWorker):
+    def load(self):
+        return self.restore
+
+    def restore(self, image, job):
+        if job.input_path.name == "1.png":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Restored(samples=[image.pixels])
+
+    def elsewhere(self):
+        return partial(Fatal, self._config)
+
+
+ray_engine.RETRIES = 1
+cluster = ClusterConfig(engine="ray", cpus_per_actor=1)
+report = run_urls([sys.argv[1]], None, worker=Fatal(RestoreConfig(cluster=cluster)))
+print(report.to_json())
+"""
+
+
+@pytest.mark.slow
+def test_an_image_that_kills_its_actor_every_time_does_not_hold_up_the_others(
+    tmp_path: Path,
+) -> None:
+    source = _pictures(tmp_path / "in", 3)
+    manifest = tmp_path / "list.parquet"
+    planned = _here("plan", source, tmp_path / "out", "--manifest", manifest, "--shards-of", 1)
+    assert planned.exit_code == 0, planned.output
+    done = subprocess.run(
+        [sys.executable, "-c", FATAL, str(manifest)],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        env=_environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout[done.stdout.index("{") :])
+    assert report["summary"] == {"done": 2, "skipped": 0, "failed": 1, "planned": 0}
+    assert report["images"][0]["input"] == f"{manifest} shard 1"
+    assert "2 actors were lost" in report["images"][0]["reason"]
+    assert set(_contents(tmp_path / "out")) == {"0.png", "2.png"}

@@ -109,6 +109,15 @@ class TestFolders:
         assert details["damage"] == "bicubic shrinking by 4"
         assert len(details["residuals"]) == 1
 
+    def test_a_result_too_large_for_its_format_is_known_before_the_work(
+        self, tmp_path: Path
+    ) -> None:
+        Image.new("RGB", (16400, 1)).save(tmp_path / "long.jpg")
+        result = run("solve", tmp_path / "long.jpg", tmp_path / "out", *SR, "--dry-run")
+        assert "long.png" in result.output
+        result = run("solve", tmp_path / "long.jpg", tmp_path / "one.jpg", *SR, "--dry-run")
+        assert "65600" in two_lines(result)
+
     def test_a_second_run_does_only_what_is_missing(self, photos: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
         assert solve(photos, out, "--task", "gaussian-blur").exit_code == 0

@@ -14,13 +14,16 @@ from dataclasses import asdict
 from typing import Any
 
 from hypir_cli.config.scale import ClusterConfig
-from hypir_cli.errors import ConfigError, HypirError, as_hypir_error
+from hypir_cli.errors import ConfigError, HypirError, InputError, as_hypir_error
 from hypir_cli.folder.manifest import Manifest
 from hypir_cli.folder.report import Record
 from hypir_cli.folder.shard_run import broken_shard, run_shard
 from hypir_cli.folder.shard_state import ShardResult
 from hypir_cli.folder.worker import ImageWorker
 
+RETRIES = 10
+"""How often a shard is taken up again after its actor was lost; then it counts as failed, so that one image that kills
+whoever opens it does not hold up the run for ever."""
 OBJECT_STORE_BYTES = 100 * 2**20
 """Object store of a cluster started here: shard numbers and results' counts pass through it, no pixels."""
 
@@ -50,6 +53,7 @@ def ray_results(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        context.max_errored_blocks = -1  # a shard that is given up does not stop the others
         blocks = ray.data.from_items(
             [{"shard": shard} for shard in shards], override_num_blocks=len(shards)
         )
@@ -66,12 +70,17 @@ def ray_results(
             ),
             num_gpus=cluster.gpus_per_actor or None,
             num_cpus=ray_cpus,
-            # An actor that is lost is started again, and its shard with it, as often as it takes.
+            # An actor that is lost is started again, and its shard with it.
             max_restarts=-1,
-            max_task_retries=-1,
+            max_task_retries=RETRIES,
         )
+        missing = set(shards)
         for row in results.iter_rows():
-            yield _unpacked(json.loads(row["result"]))
+            result = _unpacked(json.loads(row["result"]))
+            missing.discard(result.index)
+            yield result
+        for index in sorted(missing):
+            yield broken_shard(manifest, index, _lost_with_its_actors())
     finally:
         ray.shutdown()
 
@@ -86,7 +95,8 @@ class ShardActor:
 
     def __init__(self, place: str, make_worker: Callable[[], ImageWorker]) -> None:
         self._manifest = Manifest(place)
-        self._worker = make_worker()
+        self._make_worker = make_worker
+        self._worker: ImageWorker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """What became of the shards of a batch, as JSON."""
@@ -94,6 +104,8 @@ class ShardActor:
 
     def _run(self, shard: int) -> dict[str, Any]:
         try:
+            if self._worker is None:
+                self._worker = self._make_worker()
             return asdict(run_shard(self._manifest, shard, worker=self._worker))
         except HypirError as error:
             return asdict(broken_shard(self._manifest, shard, error))
@@ -102,6 +114,13 @@ class ShardActor:
             subject = f"shard {shard}"
             known = as_hypir_error(error, subject=subject)
             return asdict(broken_shard(self._manifest, shard, known))
+
+
+def _lost_with_its_actors() -> InputError:
+    return InputError(
+        f"{RETRIES + 1} actors were lost while they worked on it (killed, or out of memory).",
+        hint="restore its images one by one to find the cause; run again to take up what is missing",
+    )
 
 
 def _unpacked(content: dict[str, Any]) -> ShardResult:
@@ -114,7 +133,7 @@ def _connect(ray: Any, cluster: ClusterConfig) -> float:
     if not ray.is_initialized():
         # Ray's own words go to its log files; ours are printed by the command line.
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         if cluster.ray_address is None:
             options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
         try:
