@@ -210,8 +210,10 @@ def _peak_of(arguments: list[str]) -> int:
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
+    if done.returncode:
+        raise SystemExit(f"hypir {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
     return int(done.stdout.split()[-1])
 
 
