@@ -60,6 +60,16 @@ class BackbonePreset:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VaeCounts:
+    """Weights of a VAE, encoder and decoder together."""
+
+    full: int
+    """The base's own."""
+    small: int
+    """The small one with the same latents."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ParameterCounts:
     """Weights of a backbone's networks, for the base that its preset names; a benchmark counts them again."""
 
@@ -67,12 +77,10 @@ class ParameterCounts:
     """All of the denoiser's."""
     quantizable: int
     """Those in linear layers of its blocks, which `--quantize` stores in fewer bits."""
-    vae: int
-    """Encoder and decoder."""
     text_encoders: int
     """All text encoders together."""
-    small_vae: int = 0
-    """The small VAE; 0 where there is none."""
+    vae: VaeCounts
+    """The VAE and its small relative."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +97,16 @@ class Family:
     """YAML of training settings with the sections `shared`, `encoder` and `gan`; None where there are none."""
     parameters: ParameterCounts | None = None
     """What the memory table is made from; None for a model that fits anywhere."""
-    denoiser: str = ""
-    """Subfolder of the denoiser in diffusers layout, which is also its name in a stock pipeline; empty for a model without one."""
     kohya: str = ""
     """Function from the denoiser's module paths to kohya's names (see `models.lora.kohya`), as `module:function`; empty for none."""
     release_format: bool = False
     """Whether the HYPIR release's own `.pth` is a LoRA of this backbone."""
+
+    @property
+    def denoiser(self) -> str:
+        """Subfolder of the denoiser in diffusers layout, which is also its name in a stock pipeline; empty for a model without one."""
+        known = (part for part in self.preset.components if part in ("unet", "transformer"))
+        return next(known, "")
 
     @property
     def embedded(self) -> bool:

@@ -112,12 +112,12 @@ def _row(
         quantize=quantize,
         denoiser=int(plain * width + counts.quantizable * stored),
         text_encoders=int(counts.text_encoders * width),
-        vae=int((counts.small_vae if small_vae else counts.vae) * width),
+        vae=int((counts.vae.small if small_vae else counts.vae.full) * width),
         tile=estimate_tile_bytes(
             side,
             bytes_per_value=int(width),
             # What its makers call small keeps the full width of an encoder: only a tiny one has tiny activations.
-            small_vae=small_vae and counts.small_vae < counts.vae / 10,
+            small_vae=small_vae and counts.vae.small < counts.vae.full / 10,
         ),
         tile_side=side,
     )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from hypir_cli.config.family import BackbonePreset, ParameterCounts
+from hypir_cli.models.backbones.parts import (
+    FEED_FORWARD,
+    JOINT_ATTENTION,
+    KL_16,
+    TWO_TEXT_ENCODERS,
+    built_in,
+)
 
-from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
-from hypir_cli.models.backbones.parts import FEED_FORWARD, JOINT_ATTENTION, TWO_TEXT_ENCODERS
-
-FAMILY = Family(
-    name="flux",
-    backbone="hypir_cli.models.backbones.flux.backbone:FluxBackbone",
+FAMILY = built_in(
+    "flux",
+    "FluxBackbone",
     preset=BackbonePreset(
         base="black-forest-labs/FLUX.1-dev",
         gated=True,
@@ -23,14 +27,8 @@ FAMILY = Family(
             "FLUX.1 [dev] is under a non-commercial licence; FLUX.1 [schnell] is under Apache-2.0."
         ),
     ),
-    train_preset=Path(__file__).with_name("train.yaml"),
     parameters=ParameterCounts(
-        denoiser=11_901_408_320,
-        quantizable=11_834_228_736,
-        vae=83_819_683,
-        text_encoders=4_885_371_136,
-        small_vae=2_458_899,
+        denoiser=11_901_408_320, quantizable=11_834_228_736, text_encoders=4_885_371_136, vae=KL_16
     ),
-    denoiser="transformer",
-    kohya="hypir_cli.models.lora.kohya:flux_names",
+    kohya="flux_names",
 )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from hypir_cli.config.family import BackbonePreset, ParameterCounts, VaeCounts
+from hypir_cli.models.backbones.parts import JOINT_ATTENTION, built_in
 
-from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
-from hypir_cli.models.backbones.parts import JOINT_ATTENTION
-
-FAMILY = Family(
-    name="flux2",
-    backbone="hypir_cli.models.backbones.flux2.backbone:Flux2Backbone",
+FAMILY = built_in(
+    "flux2",
+    "Flux2Backbone",
     preset=BackbonePreset(
         base="black-forest-labs/FLUX.2-klein-base-4B",
         components=("vae", "transformer", "text_encoder", "tokenizer", "scheduler"),
@@ -25,14 +23,11 @@ FAMILY = Family(
             "non-commercial licence; the model's card has the last word."
         ),
     ),
-    train_preset=Path(__file__).with_name("train.yaml"),
     parameters=ParameterCounts(
         denoiser=3_875_544_576,
         quantizable=3_680_501_760,
-        vae=84_046_115,
         text_encoders=4_022_468_096,
-        small_vae=62_373_091,
+        vae=VaeCounts(full=84_046_115, small=62_373_091),
     ),
-    denoiser="transformer",
-    kohya="hypir_cli.models.lora.kohya:flux_names",
+    kohya="flux_names",
 )

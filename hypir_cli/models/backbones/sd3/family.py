@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from hypir_cli.config.family import BackbonePreset, ParameterCounts
+from hypir_cli.models.backbones.parts import (
+    FEED_FORWARD,
+    JOINT_ATTENTION,
+    KL_16,
+    TWO_TEXT_ENCODERS,
+    built_in,
+)
 
-from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
-from hypir_cli.models.backbones.parts import FEED_FORWARD, JOINT_ATTENTION, TWO_TEXT_ENCODERS
-
-FAMILY = Family(
-    name="sd3",
-    backbone="hypir_cli.models.backbones.sd3.backbone:Sd3Backbone",
+FAMILY = built_in(
+    "sd3",
+    "Sd3Backbone",
     preset=BackbonePreset(
         base="stabilityai/stable-diffusion-3-medium-diffusers",
         gated=True,
@@ -24,14 +28,8 @@ FAMILY = Family(
             "below its revenue limit; larger ones need an enterprise licence."
         ),
     ),
-    train_preset=Path(__file__).with_name("train.yaml"),
     parameters=ParameterCounts(
-        denoiser=2_028_328_000,
-        quantizable=2_007_760_896,
-        vae=83_819_683,
-        text_encoders=5_580_620_800,
-        small_vae=2_458_899,
+        denoiser=2_028_328_000, quantizable=2_007_760_896, text_encoders=5_580_620_800, vae=KL_16
     ),
-    denoiser="transformer",
-    kohya="hypir_cli.models.lora.kohya:sd3_names",
+    kohya="sd3_names",
 )
