@@ -103,15 +103,19 @@ class Restorer:
         size = out_size or (int(pixels.shape[0]), int(pixels.shape[1]))
         limits: TileLimits | None = self.limits
         while limits is not None:
-            restored = self._attempt(
-                pixels,
-                size,
-                limits=limits,
-                request=request,
-                times=times or StageTimes(device=self.backbone.device),
-                on_progress=on_progress,
-            )
-            if restored is not None:
+            try:
+                restored = self._restore(
+                    pixels,
+                    size,
+                    limits=limits,
+                    request=request,
+                    times=times or StageTimes(device=self.backbone.device),
+                    on_progress=on_progress,
+                )
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
                 # The next image starts where this one ended, instead of failing its way down again.
                 self.limits = limits
                 return restored
@@ -128,26 +132,6 @@ class Restorer:
             f"out of memory on {self.backbone.device} even with the smallest tiles.",
             hint="close other programs, choose --device cpu, or a smaller backbone",
         )
-
-    def _attempt(
-        self,
-        pixels: Pixels,
-        size: tuple[int, int],
-        *,
-        limits: TileLimits,
-        request: Request,
-        times: StageTimes,
-        on_progress: Progress | None,
-    ) -> Pixels | None:
-        """The restored image; None when the memory was too small."""
-        try:
-            return self._restore(
-                pixels, size, limits=limits, request=request, times=times, on_progress=on_progress
-            )
-        except (MemoryError, RuntimeError) as error:
-            if is_out_of_memory(error):
-                return None
-            raise
 
     @torch.inference_mode()
     def _restore(

@@ -27,7 +27,13 @@ from hypir_cli.solvers.prior_loading import LoadedPrior
 from hypir_cli.solvers.recipes import USUAL_SIDE, Recipe, recipe
 from hypir_cli.solvers.samplers.dps import sample_dps
 from hypir_cli.solvers.samplers.latino import require_adjoint, sample_latino
-from hypir_cli.solvers.samplers.measurement import Measurement, Progress, Solution, silent
+from hypir_cli.solvers.samplers.measurement import (
+    Measurement,
+    Problem,
+    Progress,
+    Solution,
+    silent,
+)
 from hypir_cli.solvers.samplers.noise import PlacedNoise
 from hypir_cli.solvers.samplers.spgd import sample_spgd
 from hypir_cli.solvers.windows import Window, plan_windows, window_of
@@ -126,40 +132,28 @@ class Solver:
             outcome.tiles += job.tiles
         return outcome
 
-    def sample(self, measurement: Measurement, noise: PlacedNoise, on_step: Progress) -> Solution:
+    def sample(self, problem: Problem) -> Solution:
         """One tile by the chosen method."""
-        prior, chosen, sampling = self.prior.prior, self.recipe, self.config.sampling
+        chosen, sampling = self.recipe, self.config.sampling
         if chosen.method == "spgd":
             return sample_spgd(
-                prior,
-                measurement,
-                noise,
+                problem,
                 settings=sampling.spgd,
                 lr=chosen.lr,
                 steps=chosen.steps,
                 sigma_max=chosen.sigma_max,
-                on_step=on_step,
             )
         if chosen.method == "latino":
             return sample_latino(
-                prior,
-                measurement,
-                noise,
-                settings=sampling.latino,
-                start=chosen.start,
-                steps=chosen.steps,
-                on_step=on_step,
+                problem, settings=sampling.latino, start=chosen.start, steps=chosen.steps
             )
         return sample_dps(
-            prior,
-            measurement,
-            noise,
+            problem,
             settings=sampling.dps,
             # The gradient of a norm is as long for a large tile as for a small one.
-            scale=chosen.scale * math.sqrt(math.prod(measurement.size)) / USUAL_SIDE,
+            scale=chosen.scale * math.sqrt(math.prod(problem.measurement.size)) / USUAL_SIDE,
             steps=chosen.steps,
             select=chosen.method == "dpps",
-            on_step=on_step,
         )
 
 
@@ -262,10 +256,14 @@ class _Job:
             device=solver.prior.device,
         )
         before = self._steps_done
+        problem = Problem(
+            prior=prior,
+            measurement=measurement,
+            noise=noise,
+            on_step=lambda done, total: self._on_step(before + done),
+        )
         try:
-            found = solver.sample(
-                measurement, noise, lambda done, total: self._on_step(before + done)
-            )
+            found = solver.sample(problem)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -96,16 +96,8 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
     runtime.shard_frozen(backbone.denoiser)
     discriminator = perceptual = None
     if config.loss.adversarial > 0:
-        settings = config.discriminator
-        trunk = build_trunk(settings.trunk, seed=config.seed)
-        discriminator = Discriminator(
-            trunk,
-            hidden=settings.hidden,
-            patch_width=settings.patch_width,
-            pixel_width=settings.pixel_width,
-            pixel_scales=settings.pixel_scales,
-            seed=config.seed,
-        )
+        trunk = build_trunk(config.discriminator.trunk, seed=config.seed)
+        discriminator = Discriminator(trunk, config=config.discriminator, seed=config.seed)
         discriminator = discriminator.to(runtime.device)
     if config.loss.perceptual > 0:
         perceptual = _perceptual(config, discriminator)
