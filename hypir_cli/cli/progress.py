@@ -20,7 +20,7 @@ from hypir_cli.cli import console
 
 if TYPE_CHECKING:
     from hypir_cli.folder import Event, Record
-    from hypir_cli.folder.manifest_run import ShardProgress
+    from hypir_cli.folder.shard_state import ShardProgress
     from hypir_cli.restore.engine import Engine
     from hypir_cli.solvers.solver import Solver
 

@@ -60,16 +60,6 @@ class BackbonePreset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VaeCounts:
-    """Weights of a VAE, encoder and decoder together."""
-
-    full: int
-    """The base's own."""
-    small: int
-    """The small one with the same latents."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class ParameterCounts:
     """Weights of a backbone's networks, for the base that its preset names; a benchmark counts them again."""
 
@@ -79,8 +69,8 @@ class ParameterCounts:
     """Those in linear layers of its blocks, which `--quantize` stores in fewer bits."""
     text_encoders: int
     """All text encoders together."""
-    vae: VaeCounts
-    """The VAE and its small relative."""
+    vae: tuple[int, int]
+    """Encoder and decoder together, of the base's own VAE and of the small one with the same latents."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,13 +85,13 @@ def run_folder(
         overwrite=existing == "overwrite",
     )
     pipeline = Pipeline(
-        restore_one,
-        log,
+        restore_one=restore_one,
+        log=log,
         output=output,
         keep_pixels=compare,
         num_jobs=num_jobs,
         output_pixels=output_pixels,
-        staging=staging,
+        staging=staging or Staging(),
         reading=reading or Reading(),
     )
     try:

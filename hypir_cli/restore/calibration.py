@@ -106,7 +106,9 @@ class _Gate:
         self, backbone: Backbone, source: InputWindows, plan: TilePlan, *, request: Request
     ) -> None:
         self._backbone = backbone
-        self._pass = TilePass(backbone, source, plan, request=request, times=StageTimes())
+        self._pass = TilePass(
+            backbone=backbone, source=source, plan=plan, request=request, times=StageTimes()
+        )
         corners = _corners(plan)
         self._latents = [self._pass.encode(self._pass.images([at]), [at]) for at in corners]
         probe, denoiser = Int8Probe(), backbone.denoiser

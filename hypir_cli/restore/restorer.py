@@ -152,7 +152,9 @@ class Restorer:
             bit_depth=8 * pixels.dtype.itemsize,
         )
         plan = self.plan(*size, limits=limits)
-        tiles = TilePass(self.backbone, source, plan, request=request, times=times)
+        tiles = TilePass(
+            backbone=self.backbone, source=source, plan=plan, request=request, times=times
+        )
         for rows, done in tiles.bands(batch=limits.batch):
             with times.measure("other"):
                 if rows.shape[1]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts, VaeCounts
+from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
 
 TWO_TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 UNET_LAYERS = (
@@ -20,9 +20,9 @@ JOINT_ATTENTION = (
 """Both streams' attention of a joint-attention transformer."""
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
 """Both streams' feed-forward layers, as SD3 and FLUX.1 name them."""
-KL_4 = VaeCounts(full=83_653_863, small=2_445_063)
+KL_4 = (83_653_863, 2_445_063)
 """The VAE with 4 latent channels of Stable Diffusion 2 and XL, and its TAESD."""
-KL_16 = VaeCounts(full=83_819_683, small=2_458_899)
+KL_16 = (83_819_683, 2_458_899)
 """The VAE with 16 latent channels of SD3 and FLUX.1, and its TAESD."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypir_cli.config.family import BackbonePreset, ParameterCounts, VaeCounts
+from hypir_cli.config.family import BackbonePreset, ParameterCounts
 from hypir_cli.models.backbones.parts import JOINT_ATTENTION, built_in
 
 FAMILY = built_in(
@@ -27,7 +27,7 @@ FAMILY = built_in(
         denoiser=3_875_544_576,
         quantizable=3_680_501_760,
         text_encoders=4_022_468_096,
-        vae=VaeCounts(full=84_046_115, small=62_373_091),
+        vae=(84_046_115, 62_373_091),
     ),
     kohya="flux_names",
 )
