@@ -80,9 +80,9 @@ def restore_folder(
         require_writable(_page_path(Path(output)))
     found = find_images(inputs, exclude=Path(output))
     jobs = make_jobs(
-        found.images,
         inputs,
         output,
+        found=found.images,
         format=config.output.format,
         suffix=config.output.suffix,
         num_samples=config.control.samples,
@@ -95,14 +95,14 @@ def restore_folder(
         unreadable=(*found.unreadable, *refused),
         left_out=found.left_out,
     )
-    plan = run(_never, dry_run=True)
+    plan = run(None)
     finish = partial(run, report_path=config.output.report, on_event=on_event)
     history = _history(jobs, Path(output), config, shard)
     _warn_of_other_settings(plan, history)
     if dry_run:
-        return finish(_never, dry_run=True)
+        return finish(None)
     if not plan.count("planned"):
-        return _compared(finish(_never), config, Path(output))
+        return _compared(finish(None), config, Path(output))
     describe = None
     if load_describer is not None and wants_model(config.prompt):
         describe = load_describer(config.prompt, config.runtime.device)
@@ -231,11 +231,6 @@ class Worker:
 def load_new_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Engine:
     """A new engine, the prompts encoded where they are known."""
     return Engine.load(config, prompts=prompts)
-
-
-def _never(image: ImageData, job: Job) -> Restored:
-    """Stands where no image is restored: a dry run, or a folder that is done."""
-    raise AssertionError(f"{job.input_path} was not to be restored")
 
 
 def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, object]:

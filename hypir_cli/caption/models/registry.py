@@ -70,20 +70,14 @@ def _endpoint(settings: CaptionerConfig, api_key: str | None) -> Captioner:
 
 
 def _local(settings: CaptionerConfig) -> Captioner:
-    from hypir_cli.caption.models.local import BLIP_MODEL, LLAVA_MODEL, BlipCaptioner, ChatCaptioner
+    from hypir_cli.caption.models.local import BlipCaptioner, ChatCaptioner
 
-    if settings.kind == "blip":
-        return BlipCaptioner(
-            settings.model or BLIP_MODEL,
-            prefix=settings.template or "",
-            revision=settings.revision,
-            max_tokens=settings.max_tokens,
-            device=settings.device,
-            precision=settings.dtype,
-        )
-    return ChatCaptioner(
-        settings.model or LLAVA_MODEL,
-        question=INSTRUCTION if settings.template is None else settings.template,
+    blip = settings.kind == "blip"
+    usual = "" if blip else INSTRUCTION
+    captioner = BlipCaptioner if blip else ChatCaptioner
+    return captioner(
+        settings.model or None,
+        template=usual if settings.template is None else settings.template,
         revision=settings.revision,
         max_tokens=settings.max_tokens,
         device=settings.device,
