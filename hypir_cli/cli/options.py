@@ -46,6 +46,26 @@ ShardOption = Annotated[
     ),
 ]
 
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Only list what would be done.", rich_help_panel="Output"),
+]
+JsonReport = Annotated[
+    bool,
+    typer.Option("--json", help="Print the report as JSON.", rich_help_panel="Output"),
+]
+
+
+def split_paths(paths: list[str]) -> tuple[list[str], str]:
+    """Inputs and output of INPUT... OUTPUT.
+
+    Raises:
+        typer.BadParameter: There is only one.
+    """
+    if len(paths) < 2:
+        raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
+    return paths[:-1], paths[-1]
+
 
 def from_settings(
     cls: type[Any], *, types: Mapping[str, Any] | None = None

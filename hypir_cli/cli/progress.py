@@ -6,15 +6,8 @@ import re
 import time
 from typing import TYPE_CHECKING
 
+from rich import progress as bars
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from hypir_cli.cli import console
 
@@ -40,8 +33,8 @@ class FolderProgress:
         self._done = done
         self._first = first
         self._live = console.on_terminal() and not quiet
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._bar: bars.Progress | None = None
+        self._task: bars.TaskID | None = None
         self._start = time.perf_counter()
         self._computed = 0
         self._notes: dict[str, tuple[str, int]] = {}
@@ -51,12 +44,12 @@ class FolderProgress:
 
     def __enter__(self) -> FolderProgress:
         if self._live:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rates]}"),
-                TimeRemainingColumn(),
+            self._bar = bars.Progress(
+                bars.TextColumn("{task.description}"),
+                bars.BarColumn(),
+                bars.MofNCompleteColumn(),
+                bars.TextColumn("{task.fields[rates]}"),
+                bars.TimeRemainingColumn(),
                 console=console.err,
             )
             self._bar.start()

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hypir_cli.cli import completion, console
-from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
+from hypir_cli.cli.options import (
+    Assignments,
+    ConfigFile,
+    DryRun,
+    JsonReport,
+    ShardOption,
+    build,
+    from_settings,
+    split_paths,
+)
 from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.places import are_local, is_manifest, local_text
 from hypir_cli.config.restore import RestoreConfig
@@ -33,14 +42,8 @@ def restore(
         ),
     ],
     flags: Mapping[str, Any],
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only list what would be done.", rich_help_panel="Output"),
-    ] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="Print the report as JSON.", rich_help_panel="Output"),
-    ] = False,
+    dry_run: DryRun = False,
+    as_json: JsonReport = False,
     shard: ShardOption = None,
     preset: Annotated[
         str | None,
@@ -66,8 +69,8 @@ def restore(
 ) -> None:
     """Restore photographs: INPUT... OUTPUT."""
     paths = [local_text(path) for path in paths]
-    if len(paths) < 2 and not is_manifest(paths[0]):
-        raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
+    alone = len(paths) == 1 and is_manifest(paths[0])
+    inputs, output = (paths, None) if alone else split_paths(paths)
     layers = partial(
         build,
         RestoreConfig,
@@ -79,7 +82,6 @@ def restore(
     settings = layers()
     if not dry_run:
         settings = _with_profile(profile, settings, layers, quiet=as_json)
-    inputs, output = (paths[:-1], paths[-1]) if len(paths) > 1 else (paths, None)
     _run(inputs, output, settings, shard=shard, dry_run=dry_run, as_json=as_json)
 
 

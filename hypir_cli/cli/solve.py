@@ -9,7 +9,15 @@ import typer
 
 from hypir_cli.cli import console
 from hypir_cli.cli.gathering import end_run
-from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
+from hypir_cli.cli.options import (
+    Assignments,
+    ConfigFile,
+    JsonReport,
+    ShardOption,
+    build,
+    from_settings,
+    split_paths,
+)
 from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.places import are_local, is_manifest, local_text
 from hypir_cli.config.solve import SolveConfig
@@ -69,21 +77,18 @@ def solve(
         bool,
         typer.Option("--dry-run", help="Only list what would be done.", rich_help_panel=_RUN),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel="Output")
-    ] = False,
+    as_json: JsonReport = False,
     shard: ShardOption = None,
     config: ConfigFile = None,
     set_: Assignments = None,
 ) -> None:
     """Undo damage that is known, so that the result agrees with what was measured: INPUT... OUTPUT."""
     paths = [local_text(path) for path in paths]
-    if len(paths) < 2 and not is_manifest(paths[0]):
-        raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
+    alone = len(paths) == 1 and is_manifest(paths[0])
+    inputs, output = (paths, None) if alone else split_paths(paths)
     if clean_dir is not None and not simulate:
         raise typer.BadParameter("--clean-dir goes with --simulate.")
     settings = build(SolveConfig, flags, config=config, assignments=set_)
-    inputs, output = (paths[:-1], paths[-1]) if len(paths) > 1 else (paths, None)
     if explain:
         _explain(inputs, output, settings)
         return

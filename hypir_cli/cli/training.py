@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich import progress as bars
 
 from hypir_cli.cli import completion, console
 from hypir_cli.cli.messages import quiet_followers
@@ -151,8 +144,8 @@ class TrainingProgress:
         self.spoke = False
         self._live = console.on_terminal()
         self._total = 0
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._bar: bars.Progress | None = None
+        self._task: bars.TaskID | None = None
 
     def __enter__(self) -> TrainingProgress:
         # Broken files are reported through the observer, once.
@@ -228,11 +221,11 @@ def _room(total_steps: int) -> int:
     return console.err.width - _BAR_WIDTH - (2 * len(str(total_steps)) + 1) - len("0:00:00") - 3
 
 
-def _bar() -> Progress:
+def _bar() -> bars.Progress:
     columns: list[Any] = [
-        BarColumn(bar_width=_BAR_WIDTH),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[scalars]}", markup=False),
+        bars.BarColumn(bar_width=_BAR_WIDTH),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[scalars]}", markup=False),
     ]
-    return Progress(*columns, console=console.err)
+    return bars.Progress(*columns, console=console.err)

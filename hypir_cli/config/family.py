@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hypir_cli.config.timesteps import check_timestep
+
 
 @dataclass(frozen=True, kw_only=True)
 class BackbonePreset:
@@ -46,9 +48,8 @@ class BackbonePreset:
     """Whether the hub asks to accept a licence before the download."""
 
     def __post_init__(self) -> None:
-        for name in ("timestep", "coeff_timestep"):
-            if not 0 <= getattr(self, name) <= 999:
-                raise ValueError(f"{name} must be in 0..999, got {getattr(self, name)}")
+        check_timestep("timestep", self.timestep)
+        check_timestep("coeff_timestep", self.coeff_timestep)
         if bool(self.lora_repo) != bool(self.lora_file):
             raise ValueError("lora_repo and lora_file belong together")
 
@@ -67,10 +68,10 @@ class ParameterCounts:
     """All of the denoiser's."""
     quantizable: int
     """Those in linear layers of its blocks, which `--quantize` stores in fewer bits."""
-    text_encoders: int
-    """All text encoders together."""
     vae: tuple[int, int]
     """Encoder and decoder together, of the base's own VAE and of the small one with the same latents."""
+    text_encoders: int
+    """All text encoders together."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hypir_cli.config.places import is_manifest
+from hypir_cli.config.places import STATE_FOLDER, is_manifest
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder import urls
 from hypir_cli.folder.events import Event
 from hypir_cli.folder.listing import output_folder, plan_rows
-from hypir_cli.folder.manifest import STATE_FOLDER, Manifest, Plan, write_manifest
+from hypir_cli.folder.manifest import Manifest, Plan, write_manifest
 from hypir_cli.folder.report import FolderReport, Record, Status, check_report_place
 from hypir_cli.folder.shard import Shard
 from hypir_cli.folder.shard_run import broken_shard, run_rows, run_shard

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 from hypir_cli.errors import as_hypir_error
 from hypir_cli.folder.events import Log
@@ -56,13 +56,14 @@ class _Reading:
     """Ends with the one image in a list, to be taken out so that the future does not keep its pixels alive."""
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class Pipeline:
     """Reading threads, the caller's thread, writing threads, and the pixels between them."""
 
     restore_one: RestoreOne
     log: Log
     output: Output
+    _: KW_ONLY
     keep_pixels: bool
     num_jobs: int
     output_pixels: Callable[[int, int], int]

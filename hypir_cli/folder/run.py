@@ -83,9 +83,9 @@ def run_folder(
         overwrite=existing == "overwrite",
     )
     pipeline = Pipeline(
-        restore_one=restore_one,
-        log=log,
-        output=output,
+        restore_one,
+        log,
+        output,
         keep_pixels=compare,
         num_jobs=num_jobs,
         output_pixels=output_pixels,

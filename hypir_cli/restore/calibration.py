@@ -15,7 +15,7 @@ from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.int8 import Int8Probe, probing, put_layers
 from hypir_cli.pixels.metrics.fidelity import psnr
 from hypir_cli.pixels.tiling import TilePlan
-from hypir_cli.restore.canvas import InputWindows
+from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.tile_pass import Request, TilePass
 from hypir_cli.restore.times import StageTimes
 

@@ -22,7 +22,7 @@ from hypir_cli.folder import (
 )
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
-from hypir_cli.folder.report import check_report_place
+from hypir_cli.folder.report import PEAK_MEMORY, check_report_place
 from hypir_cli.folder.scan import Unreadable
 from hypir_cli.folder.worker import RunSettings
 from hypir_cli.images import ImageData, Reading, on_white, read_image
@@ -252,7 +252,7 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
             "decode": times.decode,
             "other": times.other,
         },
-        "peak_memory": peak_memory(backbone.device),
+        PEAK_MEMORY: peak_memory(backbone.device),
     }
 
 

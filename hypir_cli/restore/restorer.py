@@ -17,8 +17,14 @@ from hypir_cli.errors import DeviceError
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.device import is_out_of_memory, release_cached_memory
-from hypir_cli.pixels.tiling import LARGEST_SHARE, SMALLEST_SHARE, TilePlan, plan_tiles
-from hypir_cli.restore.canvas import STRIP, InputWindows, make_sink
+from hypir_cli.pixels.tiling import (
+    LARGEST_SHARE,
+    SMALLEST_SHARE,
+    USUAL_OVERLAP,
+    TilePlan,
+    plan_tiles,
+)
+from hypir_cli.restore.streaming import STRIP, InputWindows, make_sink
 from hypir_cli.restore.tile_pass import Request, TilePass
 from hypir_cli.restore.times import StageTimes
 
@@ -166,7 +172,9 @@ class Restorer:
             return sink.result()
 
 
-def native_limits(backbone: Backbone, *, overlap: int = 64, batch: int = 1) -> TileLimits:
+def native_limits(
+    backbone: Backbone, *, overlap: int = USUAL_OVERLAP, batch: int = 1
+) -> TileLimits:
     """Limits around the backbone's native tile, for when memory is no concern; small tiles overlap by a quarter at most."""
     largest = int(backbone.traits.native_tile * LARGEST_SHARE)
     return TileLimits(largest=largest, overlap=min(overlap, largest // 4), batch=batch)

@@ -19,7 +19,7 @@ from hypir_cli.pixels.blending import Corner, blended_bands
 from hypir_cli.pixels.color import ColorFix
 from hypir_cli.pixels.noise import gradient_weight, image_key, noise_window
 from hypir_cli.pixels.tiling import TilePlan
-from hypir_cli.restore.canvas import InputWindows
+from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.times import StageTimes
 
 logger = logging.getLogger(__name__)

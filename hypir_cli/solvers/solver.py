@@ -116,14 +116,8 @@ class Solver:
         outcome = Outcome()
         count = self.config.sampling.samples
         for number in range(count):
-            job = _Job(
-                solver=self,
-                image=image,
-                size=size,
-                operator=operator,
-                plan=plan,
-                seed=self.config.sampling.seed + number,
-            )
+            seed = self.config.sampling.seed + number
+            job = _Job(self, image, size, operator, plan, seed)
             steps = job.num_steps
 
             def on_step(
@@ -164,7 +158,7 @@ class Solver:
         )
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class _Job:
     """One sample of one image."""
 
@@ -174,15 +168,12 @@ class _Job:
     operator: Operator
     plan: TilePlan
     seed: int
-    calls: int = 0
-    gradient_calls: int = 0
-    tiles: int = 0
-    _squares: float = 0.0
-    _numbers: float = 0.0
-    _steps_done: int = 0
-    _on_step: Callable[[int], None] = lambda done: None
 
     def __post_init__(self) -> None:
+        self.calls = self.gradient_calls = self.tiles = 0
+        self._squares = self._numbers = 0.0
+        self._steps_done = 0
+        self._on_step: Callable[[int], None] = lambda done: None
         self._key = image_key(self.image.pixels)
 
     @property

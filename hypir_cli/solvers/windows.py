@@ -11,6 +11,7 @@ from hypir_cli.pixels.resample import Span
 from hypir_cli.pixels.tiling import (
     LARGEST_SHARE,
     SMALLEST_SHARE,
+    USUAL_OVERLAP,
     AxisPlan,
     TilePlan,
     plan_axis,
@@ -19,10 +20,6 @@ from hypir_cli.solvers.operators import Inpainting, LinearOperator, Operator, Wi
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
-
-
-USUAL_OVERLAP = 64
-"""Overlap of neighbours in pixels where nobody asks for another."""
 
 
 @dataclass(frozen=True, kw_only=True)

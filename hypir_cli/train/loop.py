@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from hypir_cli.config.schema import to_dict
 from hypir_cli.config.train import RunConfig, resolved_yaml
 from hypir_cli.errors import CheckpointError, HypirError, InputError
 from hypir_cli.train.balance import Balance
-from hypir_cli.train.data.feed import Feed
+from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.interrupts import stop_requests
 from hypir_cli.train.monitor import Monitor
 from hypir_cli.train.report import Observer, RunOutcome, StepReport, Window
@@ -73,12 +73,12 @@ def run_training(
     if source is not None:
         state = load_checkpoint(source, stage, optimizers, expect=state, runtime=runtime)
     loop = _Loop(
+        stage,
+        optimizers,
+        Validation(config, runtime=runtime),
         config=config,
         runtime=runtime,
         observer=observer,
-        stage=stage,
-        optimizers=optimizers,
-        validation=Validation(config, runtime=runtime),
     )
     for message in damaged:
         loop.tell(f"Warning: {message}")
@@ -87,14 +87,15 @@ def run_training(
     return loop.run(replace(state, world_size=runtime.world_size))
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class _Loop:
-    config: RunConfig
-    runtime: Runtime
-    observer: Observer
     stage: Stage
     optimizers: list[torch.optim.AdamW]
     validation: Validation
+    _: KW_ONLY
+    config: RunConfig
+    runtime: Runtime
+    observer: Observer
     _scores: dict[str, float] = field(default_factory=dict)
     _monitor: Monitor | None = None
     _balance: Balance = field(default_factory=Balance)
@@ -110,7 +111,7 @@ class _Loop:
         config, runtime = self.config, self.runtime
         with runtime.together():
             self._monitor = self._open_monitor(state)
-        feed = Feed(
+        prefetcher = Prefetcher(
             config,
             runtime=runtime,
             position=state.position,
@@ -125,11 +126,11 @@ class _Loop:
                 self._before()
             with stop_requests() as requested:
                 while state.step < total and not stopped:
-                    state = self._advance(state, feed)
+                    state = self._advance(state, prefetcher)
                     stopped = runtime.any(requested.is_set())
                     state = self._after(state, last=stopped or state.step == total)
         finally:
-            feed.close()
+            prefetcher.close()
             if self._monitor is not None:
                 self._monitor.close()
         return RunOutcome(
@@ -191,17 +192,19 @@ class _Loop:
         self._log(0, scores)
         self._tell_scores(0, scores)
 
-    def _advance(self, state: RunState, feed: Feed) -> RunState:
+    def _advance(self, state: RunState, prefetcher: Prefetcher) -> RunState:
         config, runtime = self.config, self.runtime
-        waited = feed.waited
-        outcome = update(self.stage, self.optimizers, feed, state, config=config, runtime=runtime)
+        waited = prefetcher.waited
+        outcome = update(
+            self.stage, self.optimizers, prefetcher, state, config=config, runtime=runtime
+        )
         number = outcome.state.step
         self._check_skipped(outcome.state, skipped_before=state.skipped)
         if warning := self._balance.add(outcome.scalars):
             self.tell(warning)
         rates = config.schedule.rates(state.step)
         scalars = self._window.add(
-            outcome.scalars, rates=rates, state=outcome.state, waited=feed.waited - waited
+            outcome.scalars, rates=rates, state=outcome.state, waited=prefetcher.waited - waited
         )
         if runtime.is_main:
             self.observer.on_step(

@@ -9,7 +9,8 @@ from hypir_cli.caption.models.base import Captioner, CaptionInput, FixedCaptione
 from hypir_cli.caption.models.sidecar import SidecarCaptioner
 from hypir_cli.caption.models.wording import to_prompt
 from hypir_cli.config.caption import INSTRUCTION, CaptionerConfig
-from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.config.extras import needing
+from hypir_cli.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,8 @@ def build_captioner(settings: CaptionerConfig, *, api_key: str | None = None) ->
 
 
 def _endpoint(settings: CaptionerConfig, api_key: str | None) -> Captioner:
-    try:
+    with needing("the openai captioner needs", extra="caption"):
         from hypir_cli.caption.models.endpoint import EndpointCaptioner
-    except ImportError as error:
-        raise ConfigError(
-            f"the openai captioner needs the package {error.name}.",
-            hint="pip install 'hypir[caption]'",
-        ) from error
     return EndpointCaptioner(
         settings.endpoint,
         question=INSTRUCTION if settings.template is None else settings.template,

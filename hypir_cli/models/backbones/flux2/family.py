@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hypir_cli.config.family import BackbonePreset, ParameterCounts
-from hypir_cli.models.backbones.parts import JOINT_ATTENTION, built_in
+from hypir_cli.models.backbones import parts
 
-FAMILY = built_in(
+FAMILY = parts.built_in(
     "flux2",
     "Flux2Backbone",
     preset=BackbonePreset(
@@ -14,7 +14,7 @@ FAMILY = built_in(
         small_vae="black-forest-labs/FLUX.2-small-decoder",
         native_tile=1024,
         lora_targets=(
-            *JOINT_ATTENTION,
+            *parts.JOINT_ATTENTION,
             *("ff.linear_in", "ff.linear_out", "ff_context.linear_in", "ff_context.linear_out"),
             *("to_qkv_mlp_proj", "to_out"),
         ),

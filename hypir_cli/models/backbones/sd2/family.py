@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hypir_cli.config.family import BackbonePreset, ParameterCounts
-from hypir_cli.models.backbones.parts import KL_4, UNET_LAYERS, built_in
+from hypir_cli.models.backbones import parts
 
-FAMILY = built_in(
+FAMILY = parts.built_in(
     "sd2",
     "SD2Backbone",
     preset=BackbonePreset(
@@ -15,7 +15,7 @@ FAMILY = built_in(
         components=("vae", "unet", "text_encoder", "tokenizer", "scheduler"),
         lora_repo="lxq007/HYPIR",
         lora_file="HYPIR_sd2.pth",
-        lora_targets=UNET_LAYERS,
+        lora_targets=parts.UNET_LAYERS,
         small_vae="madebyollin/taesd",
         licence=(
             "Stable Diffusion 2.1-base is under CreativeML Open RAIL++-M. The public LoRA's model "
@@ -24,7 +24,7 @@ FAMILY = built_in(
         ),
     ),
     parameters=ParameterCounts(
-        denoiser=865_910_724, quantizable=299_171_840, text_encoders=340_387_840, vae=KL_4
+        denoiser=865_910_724, quantizable=299_171_840, text_encoders=340_387_840, vae=parts.KL_4
     ),
     kohya="underscored_names",
     release_format=True,
