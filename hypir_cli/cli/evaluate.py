@@ -168,7 +168,7 @@ def _list_metrics() -> None:
     from hypir_cli.evaluate.report.tables import heading
 
     def show(text: str) -> None:
-        console.out.print(text, markup=False, soft_wrap=True)
+        console.say(text)
 
     every = all_metrics()
     own = [info for info in every if info.provider.startswith("hypir")]
@@ -218,10 +218,10 @@ def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path], lat
     _print(found, latex=latex)
     for path in reports:
         write_report(path, found, images=settings.images)
-        console.out.print(f"Report: {path}", markup=False, soft_wrap=True)
+        console.say(f"Report: {path}")
     if settings.study.folder is not None:
         page = write_study(settings.study.folder, found.pairing, settings.study)
-        console.out.print(f"Rating page: {page}", markup=False, soft_wrap=True)
+        console.say(f"Rating page: {page}")
     if found.problems:
         raise typer.Exit(1)
 
@@ -233,7 +233,7 @@ def _print(found: Evaluation, *, latex: bool) -> None:
         typer.echo(to_latex(found), nl=False)
     else:
         _print_means(found)
-        console.out.print(conditions(found), markup=False, soft_wrap=True)
+        console.say(conditions(found))
     for problem in found.problems[:_MOST_PROBLEMS]:
         console.print_warning(f"{problem.what} {problem.hint}".rstrip())
     if len(found.problems) > _MOST_PROBLEMS:
@@ -304,7 +304,7 @@ def _summarise(
         _print_ratings(found)
     for path in reports:
         write_ratings(path, found)
-        console.out.print(f"Report: {path}", markup=False, soft_wrap=True)
+        console.say(f"Report: {path}")
 
 
 def _print_ratings(summary: RatingSummary) -> None:

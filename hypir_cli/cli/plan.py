@@ -50,11 +50,5 @@ def plan(
         plan=about,
         shards_of=config.shards_of,
     )
-    console.out.print(
-        f"{written.num_images} images in {written.num_shards} shards: {written.place}",
-        markup=False,
-        soft_wrap=True,
-    )
-    console.out.print(
-        f"Next: hypir restore {written.place} (or hypir solve)", markup=False, soft_wrap=True
-    )
+    console.say(f"{written.num_images} images in {written.num_shards} shards: {written.place}")
+    console.say(f"Next: hypir restore {written.place} (or hypir solve)")

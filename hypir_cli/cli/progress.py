@@ -93,18 +93,16 @@ class FolderProgress:
             self._advance(event)
         elif event.kind == "done" and record is not None and not self._quiet:
             seconds = sum(record.seconds.values())
-            console.err.print(
+            console.note(
                 console.one_line(
                     f"[{event.finished}/{event.total}] {record.outputs[0]} {seconds:.1f} s"
-                ),
-                markup=False,
-                soft_wrap=True,
+                )
             )
 
     def _print_failed(self, record: Record) -> None:
         console.print_failed(record.input, record.reason, record.hint)
         if record.traceback and console.debugging():
-            console.err.print(record.traceback, markup=False, soft_wrap=True)
+            console.note(record.traceback)
 
     def on_shard(self, progress: ShardProgress) -> None:
         """A shard of a manifest has ended; a cluster's images are told of in no other way."""

@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hypir_cli.cli import completion, console
-from hypir_cli.cli.options import (
-    Assignments,
-    ConfigFile,
-    DryRun,
-    JsonReport,
-    ShardOption,
-    build,
-    from_settings,
-    split_paths,
-)
+from hypir_cli.cli import completion, console, options
 from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.places import are_local, is_manifest, local_text
 from hypir_cli.config.restore import RestoreConfig
@@ -30,7 +20,7 @@ if TYPE_CHECKING:
     from hypir_cli.folder import FolderReport, Shard
 
 
-@from_settings(RestoreConfig)
+@options.from_settings(RestoreConfig)
 def restore(
     paths: Annotated[
         list[str],
@@ -42,9 +32,9 @@ def restore(
         ),
     ],
     flags: Mapping[str, Any],
-    dry_run: DryRun = False,
-    as_json: JsonReport = False,
-    shard: ShardOption = None,
+    dry_run: options.DryRun = False,
+    as_json: options.JsonReport = False,
+    shard: options.ShardOption = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -64,15 +54,15 @@ def restore(
             rich_help_panel="Runtime",
         ),
     ] = "auto",
-    config: ConfigFile = None,
-    set_: Assignments = None,
+    config: options.ConfigFile = None,
+    set_: options.Assignments = None,
 ) -> None:
     """Restore photographs: INPUT... OUTPUT."""
     paths = [local_text(path) for path in paths]
     alone = len(paths) == 1 and is_manifest(paths[0])
-    inputs, output = (paths, None) if alone else split_paths(paths)
+    inputs, output = (paths, None) if alone else options.split_paths(paths)
     layers = partial(
-        build,
+        options.build,
         RestoreConfig,
         flags,
         config=config,

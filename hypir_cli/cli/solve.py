@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hypir_cli.cli import console
+from hypir_cli.cli import console, options
 from hypir_cli.cli.gathering import end_run
-from hypir_cli.cli.options import (
-    Assignments,
-    ConfigFile,
-    JsonReport,
-    ShardOption,
-    build,
-    from_settings,
-    split_paths,
-)
 from hypir_cli.cli.sharding import chosen_shard
 from hypir_cli.config.places import are_local, is_manifest, local_text
 from hypir_cli.config.solve import SolveConfig
@@ -29,7 +20,7 @@ if TYPE_CHECKING:
 _RUN = "What to do"
 
 
-@from_settings(
+@options.from_settings(
     SolveConfig,
     types={
         "runtime.compile": None,
@@ -77,18 +68,18 @@ def solve(
         bool,
         typer.Option("--dry-run", help="Only list what would be done.", rich_help_panel=_RUN),
     ] = False,
-    as_json: JsonReport = False,
-    shard: ShardOption = None,
-    config: ConfigFile = None,
-    set_: Assignments = None,
+    as_json: options.JsonReport = False,
+    shard: options.ShardOption = None,
+    config: options.ConfigFile = None,
+    set_: options.Assignments = None,
 ) -> None:
     """Undo damage that is known, so that the result agrees with what was measured: INPUT... OUTPUT."""
     paths = [local_text(path) for path in paths]
     alone = len(paths) == 1 and is_manifest(paths[0])
-    inputs, output = (paths, None) if alone else split_paths(paths)
+    inputs, output = (paths, None) if alone else options.split_paths(paths)
     if clean_dir is not None and not simulate:
         raise typer.BadParameter("--clean-dir goes with --simulate.")
-    settings = build(SolveConfig, flags, config=config, assignments=set_)
+    settings = options.build(SolveConfig, flags, config=config, assignments=set_)
     if explain:
         _explain(inputs, output, settings)
         return
@@ -177,7 +168,7 @@ def _explain(inputs: list[str], output: str | None, settings: SolveConfig) -> No
         )
     _, jobs = find_jobs(inputs, output, settings=run_settings(settings))
     for line in explain(jobs, settings).lines:
-        console.out.print(line, markup=False, soft_wrap=True)
+        console.say(line)
 
 
 def _print_residuals(report: FolderReport) -> None:
@@ -189,11 +180,9 @@ def _print_residuals(report: FolderReport) -> None:
     ]
     if found:
         mean = sum(found) / len(found)
-        console.out.print(
+        console.say(
             f"Residual {mean:.2f} ({min(found):.2f} to {max(found):.2f}); near 1, a result explains "
-            "the measurement as well as the noise allows.",
-            markup=False,
-            soft_wrap=True,
+            "the measurement as well as the noise allows."
         )
 
 

@@ -126,11 +126,9 @@ def show_run(config: RunConfig, start: Callable[[Observer], RunOutcome]) -> None
     if not progress.spoke:
         return
     scores = ", ".join(f"{name} {value:.4g}" for name, value in outcome.scores.items())
-    console.out.print(
+    console.say(
         f"{outcome.step} of {config.schedule.total_steps} steps, {outcome.skipped} skipped"
-        f"{', ' + scores if scores else ''}; {outcome.result}",
-        markup=False,
-        soft_wrap=True,
+        f"{', ' + scores if scores else ''}; {outcome.result}"
     )
     if outcome.interrupted:
         console.err.print("Interrupted and saved; go on with --resume auto.")
@@ -170,7 +168,7 @@ class TrainingProgress:
 
     def _message(self, text: str) -> None:
         self.spoke = True
-        console.err.print(text, markup=False, soft_wrap=True)
+        console.note(text)
 
     def _scores(self, step: int, scores: Mapping[str, float]) -> None:
         for prefix, what in (("lq/", "the degraded images"), ("val/", f"validation at {step}")):

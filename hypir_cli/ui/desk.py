@@ -22,8 +22,8 @@ from hypir_cli.ui.gallery import (
     report_pairs,
     run_folder_task,
 )
-from hypir_cli.ui.photo import Order, Shown, preview_place, restore_photo, thumbnail
-from hypir_cli.ui.shelf import Shelf
+from hypir_cli.ui.photo import Order, preview_place, restore_photo, thumbnail
+from hypir_cli.ui.shelf import Shelf, Shown
 from hypir_cli.ui.worker import Task, Worker
 
 

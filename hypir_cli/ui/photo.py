@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +15,13 @@ from hypir_cli.folder.pages import ComparisonRow
 from hypir_cli.images import ImageData, picture_on_white, read_image, write_image
 from hypir_cli.restore.folder import restore_folder
 from hypir_cli.ui.engines import EngineCache
-from hypir_cli.ui.shelf import Shelf
+from hypir_cli.ui.shelf import Shelf, Shown
 from hypir_cli.ui.worker import Task
 
 THUMBNAIL_SIDE = 1600
 """Longer side in pixels of the picture that is clicked on."""
 PREVIEW_SIDE = 512
 """Side in result pixels of the place that is tried."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """What the viewer shows."""
-
-    title: str
-    """What it is."""
-    address: str
-    """Page with the slider."""
-    downloads: tuple[tuple[str, str], ...] = ()
-    """Name and address of each result."""
-    notes: tuple[str, ...] = field(default=())
-    """What the run said about it."""
 
 
 def thumbnail(path: Path) -> tuple[Image.Image, tuple[int, int]]:
