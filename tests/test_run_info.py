@@ -64,7 +64,7 @@ def test_facts_of_a_run_come_as_json_and_without_matplotlib(
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     assert facts["updates"] == "50 of 80, 2 skipped"
-    assert facts["curves"].startswith("not drawn: drawing curves needs matplotlib")
+    assert facts["curves"].startswith("not drawn: drawing curves needs the package matplotlib")
     assert "updates" in CliRunner().invoke(app, ["info", str(run)]).stdout
 
 

@@ -9,10 +9,8 @@ from hypir_cli.config.solve import SolveTileConfig
 from hypir_cli.errors import ConfigError
 from hypir_cli.pixels import tiling
 from hypir_cli.pixels.resample import Span
+from hypir_cli.solvers.damage import Size
 from hypir_cli.solvers.operators import Inpainting, LinearOperator, Operator, Windowed
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
