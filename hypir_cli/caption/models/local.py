@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from hypir_cli.caption.models.base import CaptionInput, Outcome
-from hypir_cli.errors import BackboneError, DeviceError
+from hypir_cli.errors import BackboneError, DeviceError, first_line
 from hypir_cli.models.device import DTYPES, pick_device
 from hypir_cli.models.reach import limited_network
 
@@ -143,12 +143,12 @@ def _load(
             network = factory.from_pretrained(model, revision=revision, dtype=dtype)
     except ImportError as error:
         raise BackboneError(
-            f"the captioner {model} needs a package that is not installed: {_first_line(error)}.",
+            f"the captioner {model} needs a package that is not installed: {first_line(error).rstrip('.')}.",
             hint="pip install 'hypir[caption]'",
         ) from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BackboneError(
-            f"cannot load the captioner {model}: {_first_line(error)}.",
+            f"cannot load the captioner {model}: {first_line(error).rstrip('.')}.",
             hint=f"where there is network: hf download {model} --local-dir DIR; then --model DIR",
         ) from error
     return network.to(chosen).eval(), processor
@@ -193,8 +193,3 @@ def _generate(network: Any, tokens: dict[str, torch.Tensor], *, max_tokens: int)
             hint="use a smaller --batch, --dtype bf16, or a smaller --model",
         ) from error
     return answers
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
