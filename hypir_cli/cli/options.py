@@ -20,6 +20,7 @@ import typer
 from hypir_cli.cli.completion import completer
 from hypir_cli.config import schema
 from hypir_cli.config.flags import Flag, flags_of
+from hypir_cli.config.places import is_manifest, local_text
 from hypir_cli.errors import ConfigError
 
 T = TypeVar("T")
@@ -46,6 +47,15 @@ ShardOption = Annotated[
     ),
 ]
 
+Places = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT... OUTPUT",
+        help="Files, folders or patterns, local or by URL (s3://...); last, the file or folder for results. Or one "
+        "manifest of `hypir plan`, which names its output itself.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Only list what would be done.", rich_help_panel="Output"),
@@ -56,15 +66,18 @@ JsonReport = Annotated[
 ]
 
 
-def split_paths(paths: list[str]) -> tuple[list[str], str]:
-    """Inputs and output of INPUT... OUTPUT.
+def inputs_and_output(paths: list[str]) -> tuple[list[str], str | None]:
+    """Inputs and output of INPUT... OUTPUT, `file://` taken away; a manifest alone names its output itself, which is None here.
 
     Raises:
-        typer.BadParameter: There is only one.
+        typer.BadParameter: There is only one, and it is no manifest.
     """
-    if len(paths) < 2:
-        raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
-    return paths[:-1], paths[-1]
+    local = [local_text(path) for path in paths]
+    if len(local) > 1:
+        return local[:-1], local[-1]
+    if is_manifest(local[0]):
+        return local, None
+    raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
 
 
 def from_settings(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hypir_cli.cli import console
-from hypir_cli.cli.options import build, from_settings, split_paths
+from hypir_cli.cli.options import build, from_settings
 from hypir_cli.config.places import local_text
 from hypir_cli.config.scale import PlanConfig
 
@@ -33,7 +33,9 @@ def plan(
 ) -> None:
     """List images once for many machines: INPUT... OUTPUT."""
     config = build(PlanConfig, flags)
-    inputs, output = split_paths([local_text(path) for path in paths])
+    if len(paths) < 2:
+        raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
+    *inputs, output = map(local_text, paths)
     from hypir_cli.folder.listing import output_folder, plan_rows
     from hypir_cli.folder.manifest import Plan, write_manifest
 

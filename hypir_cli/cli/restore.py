@@ -10,7 +10,7 @@ import typer
 
 from hypir_cli.cli import completion, console, options
 from hypir_cli.cli.sharding import chosen_shard
-from hypir_cli.config.places import are_local, is_manifest, local_text
+from hypir_cli.config.places import are_local
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
 from hypir_cli.models.profiles import ProfileName
@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
 @options.from_settings(RestoreConfig)
 def restore(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT... OUTPUT",
-            help="Files, folders or patterns to restore, local or by URL (s3://...); last, the file or folder for "
-            "results. Or one manifest of `hypir plan`, which names its output itself.",
-            show_default=False,
-        ),
-    ],
+    paths: options.Places,
     flags: Mapping[str, Any],
     dry_run: options.DryRun = False,
     as_json: options.JsonReport = False,
@@ -58,9 +50,7 @@ def restore(
     set_: options.Assignments = None,
 ) -> None:
     """Restore photographs: INPUT... OUTPUT."""
-    paths = [local_text(path) for path in paths]
-    alone = len(paths) == 1 and is_manifest(paths[0])
-    inputs, output = (paths, None) if alone else options.split_paths(paths)
+    inputs, output = options.inputs_and_output(paths)
     layers = partial(
         options.build,
         RestoreConfig,

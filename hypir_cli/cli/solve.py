@@ -10,7 +10,7 @@ import typer
 from hypir_cli.cli import console, options
 from hypir_cli.cli.gathering import end_run
 from hypir_cli.cli.sharding import chosen_shard
-from hypir_cli.config.places import are_local, is_manifest, local_text
+from hypir_cli.config.places import are_local
 from hypir_cli.config.solve import SolveConfig
 from hypir_cli.errors import ConfigError
 
@@ -29,15 +29,7 @@ _RUN = "What to do"
     },
 )
 def solve(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT... OUTPUT",
-            help="Files, folders or patterns to solve, local or by URL (s3://...); last, the file or folder for results. Or "
-            "one manifest of `hypir plan`, which names its output itself.",
-            show_default=False,
-        ),
-    ],
+    paths: options.Places,
     flags: Mapping[str, Any],
     simulate: Annotated[
         bool,
@@ -74,9 +66,7 @@ def solve(
     set_: options.Assignments = None,
 ) -> None:
     """Undo damage that is known, so that the result agrees with what was measured: INPUT... OUTPUT."""
-    paths = [local_text(path) for path in paths]
-    alone = len(paths) == 1 and is_manifest(paths[0])
-    inputs, output = (paths, None) if alone else options.split_paths(paths)
+    inputs, output = options.inputs_and_output(paths)
     if clean_dir is not None and not simulate:
         raise typer.BadParameter("--clean-dir goes with --simulate.")
     settings = options.build(SolveConfig, flags, config=config, assignments=set_)
