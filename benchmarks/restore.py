@@ -46,9 +46,9 @@ from hypir_cli.models.device import peak_memory
 from hypir_cli.models.lora import add_fresh_lora
 from hypir_cli.models.placement import quantizable_layers
 from hypir_cli.restore.calibration import calibrate_int8
-from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.parity import restore_parity
 from hypir_cli.restore.restorer import Restorer, native_limits
+from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.tile_pass import Request
 from hypir_cli.restore.times import StageTimes
 

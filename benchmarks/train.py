@@ -26,7 +26,7 @@ from hypir_cli.config.train import TrainGanConfig, train_config
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.perceptual.distances import PerceptualDistance, build_perceptual
 from hypir_cli.train.adversarial import discriminator_step, generator_step, real_images
-from hypir_cli.train.data.feed import Feed
+from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.gan import GanStage
 from hypir_cli.train.generator import generate
 from hypir_cli.train.runs import build_gan_stage
@@ -42,11 +42,11 @@ def main() -> None:
             arguments.backbone, base=arguments.base, device=runtime.device, dtype=runtime.dtype
         )
         stage = build_gan_stage(backbone, config=config, runtime=runtime)
-        feed = Feed(config, runtime=runtime, position=0)
+        prefetcher = Prefetcher(config, runtime=runtime, position=0)
         try:
-            figures = _measure(stage, feed, config, runtime=runtime, rounds=arguments.rounds)
+            figures = _measure(stage, prefetcher, config, runtime=runtime, rounds=arguments.rounds)
         finally:
-            feed.close()
+            prefetcher.close()
     print(
         json.dumps(
             {"settings": vars(arguments) | {"data": str(arguments.data)}, **figures}, indent=2
@@ -55,7 +55,12 @@ def main() -> None:
 
 
 def _measure(
-    stage: GanStage, feed: Feed, config: TrainGanConfig, *, runtime: Runtime, rounds: int
+    stage: GanStage,
+    prefetcher: Prefetcher,
+    config: TrainGanConfig,
+    *,
+    runtime: Runtime,
+    rounds: int,
 ) -> dict[str, Any]:
     optimizers = make_optimizers(stage, config.optim)
     state = initial_state(config, kind="gan", runtime=runtime)
@@ -63,10 +68,10 @@ def _measure(
     unshared = unshared.to(runtime.device) if unshared is not None else None
 
     def ours() -> None:
-        update(stage, optimizers, feed, state, config=config, runtime=runtime)
+        update(stage, optimizers, prefetcher, state, config=config, runtime=runtime)
 
     def naive() -> None:
-        naive_update(stage, optimizers, feed, config, runtime=runtime, unshared=unshared)
+        naive_update(stage, optimizers, prefetcher, config, runtime=runtime, unshared=unshared)
 
     seconds: dict[str, list[float]] = {"ours": [], "naive": []}
     cpu_seconds: dict[str, list[float]] = {"ours": [], "naive": []}
@@ -74,13 +79,13 @@ def _measure(
     peaks: dict[str, int] = {}
     for number in range(rounds + 2):
         for name, step in (("ours", ours), ("naive", naive)):
-            before = feed.waited
+            before = prefetcher.waited
             elapsed, busy, peak = _timed(step, runtime.device)
             if number < 2:
                 continue
             seconds[name].append(elapsed)
             cpu_seconds[name].append(busy)
-            waited[name] += feed.waited - before
+            waited[name] += prefetcher.waited - before
             peaks[name] = max(peaks.get(name, 0), peak)
     return {
         "device": str(runtime.device),
@@ -115,7 +120,7 @@ def _ratio(seconds: dict[str, list[float]]) -> float:
 def naive_update(
     stage: GanStage,
     optimizers: list[torch.optim.AdamW],
-    feed: Feed,
+    prefetcher: Prefetcher,
     config: TrainGanConfig,
     *,
     runtime: Runtime,
@@ -128,13 +133,13 @@ def naive_update(
         for parameter in group.parameters:
             parameter.grad = None
     models = replace(models, perceptual=unshared)
-    pairs = feed.next()
+    pairs = prefetcher.next()
     with runtime.autocast():
         restored, _ = generate(models, pairs, config=config)
     generator_step(models, restored, pairs, config=config, runtime=runtime, scale=1.0)
     _move(stage, optimizers, 0, config)
     stage.updated()
-    pairs = feed.next()
+    pairs = prefetcher.next()
     with torch.no_grad(), runtime.autocast():
         fake = models.discriminator.features(generate(models, pairs, config=config)[0])
         real = models.discriminator.features(real_images(models.backbone, pairs.gt, config=config))

@@ -22,6 +22,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import ConvNextConfig, ConvNextModel
 
+from hypir_cli.config.adversarial import DiscriminatorConfig
 from hypir_cli.config.train import TrainGanConfig, train_config
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.checkpoint import CheckpointInfo
@@ -117,7 +118,7 @@ def _on_meta(name: str, *, rank: int) -> tuple[Backbone, Discriminator, nn.Modul
         backbone.release_text_encoders()
         targets = backbone.traits.lora_targets
         add_fresh_lora(backbone.denoiser, rank=rank, alpha=float(rank), targets=targets, seed=0)
-        return backbone, Discriminator(trunk), network
+        return backbone, Discriminator(trunk, config=DiscriminatorConfig()), network
 
 
 def _materialise(module: nn.Module) -> None:

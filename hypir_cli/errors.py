@@ -45,6 +45,12 @@ class UnexpectedError(HypirError):
     """What nobody foresaw, about one image of many; the exception itself is its `__cause__`."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what a foreign error says, or its type where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def as_hypir_error(error: Exception, *, subject: str) -> HypirError:
     """An error to report and go on with: a `HypirError` as it is, anything else by its type and text.
 

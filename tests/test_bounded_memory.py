@@ -24,9 +24,9 @@ from hypir_cli.pixels.blending import blended_bands
 from hypir_cli.pixels.tiling import plan_tiles
 from hypir_cli.restore import folder
 from hypir_cli.restore.blend import enlarged_rows, mixed
-from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.richness import meet_texture
+from hypir_cli.restore.streaming import InputWindows
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 HEAVY = (

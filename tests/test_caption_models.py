@@ -184,7 +184,7 @@ def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_llava_answers_each_image_of_a_batch_as_it_answers_it_alone(llava: Path) -> None:
-    captioner = ChatCaptioner(str(llava), question="What is it ?", max_tokens=6)
+    captioner = ChatCaptioner(str(llava), template="What is it ?", max_tokens=6)
     inputs = [picture("red"), picture("blue", (64, 20)), picture("white", (20, 64))]
     together = captioner.caption(inputs)
     assert together == [captioner.caption([item])[0] for item in inputs]
@@ -192,7 +192,7 @@ def test_llava_answers_each_image_of_a_batch_as_it_answers_it_alone(llava: Path)
 
 
 def test_the_question_is_not_part_of_the_answer(llava: Path) -> None:
-    (answer,) = ChatCaptioner(str(llava), question="What is it ?", max_tokens=4).caption(
+    (answer,) = ChatCaptioner(str(llava), template="What is it ?", max_tokens=4).caption(
         [picture("red")]
     )
     assert isinstance(answer, str)
@@ -206,7 +206,7 @@ def test_llava_without_a_chat_template_is_asked_in_its_own_format(tmp_path: Path
     with_template.mkdir()
     save_llava(with_template, chat_template=CHAT)
     answers = [
-        ChatCaptioner(str(folder), question="What is it ?", max_tokens=6).caption([picture("red")])
+        ChatCaptioner(str(folder), template="What is it ?", max_tokens=6).caption([picture("red")])
         for folder in (with_template, plain)
     ]
     assert answers[0] == answers[1]
@@ -214,7 +214,7 @@ def test_llava_without_a_chat_template_is_asked_in_its_own_format(tmp_path: Path
 
 def test_onevision_answers_images_of_any_shape(tmp_path: Path) -> None:
     save_onevision(tmp_path)
-    captioner = ChatCaptioner(str(tmp_path), question="What is it ?", max_tokens=6)
+    captioner = ChatCaptioner(str(tmp_path), template="What is it ?", max_tokens=6)
     inputs = [picture("red"), picture("blue", (90, 20))]
     answers = captioner.caption(inputs)
     assert answers == [captioner.caption([item])[0] for item in inputs]
@@ -222,7 +222,7 @@ def test_onevision_answers_images_of_any_shape(tmp_path: Path) -> None:
 
 def test_an_image_of_one_pixel_is_captioned(llava: Path, blip: Path) -> None:
     for captioner in (
-        ChatCaptioner(str(llava), question="What is it ?", max_tokens=2),
+        ChatCaptioner(str(llava), template="What is it ?", max_tokens=2),
         BlipCaptioner(str(blip), max_tokens=2),
     ):
         assert len(captioner.caption([picture("red", (1, 1)), picture("red", (3, 900))])) == 2
@@ -235,7 +235,7 @@ def test_blip_captions_a_batch_as_it_captions_each_image(blip: Path) -> None:
 
 
 def test_a_blip_caption_begins_with_its_prefix(blip: Path) -> None:
-    captioner = BlipCaptioner(str(blip), prefix="a photograph of", max_tokens=6)
+    captioner = BlipCaptioner(str(blip), template="a photograph of", max_tokens=6)
     for answer in captioner.caption([picture("red"), picture("blue")]):
         assert isinstance(answer, str)
         assert answer.startswith("a photograph of")
@@ -264,7 +264,7 @@ def test_a_model_that_cannot_be_had_is_an_error_with_the_offline_way(
 def test_a_folder_with_another_kind_of_model_is_an_error(tmp_path: Path, blip: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(BackboneError, match="cannot load"):
-        ChatCaptioner(str(tmp_path), question="?")
+        ChatCaptioner(str(tmp_path), template="?")
 
 
 def test_running_out_of_memory_says_what_to_change(
@@ -273,7 +273,7 @@ def test_running_out_of_memory_says_what_to_change(
     def full(*_: Any, **__: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    captioner = ChatCaptioner(str(llava), question="What is it ?")
+    captioner = ChatCaptioner(str(llava), template="What is it ?")
     monkeypatch.setattr(transformers.LlavaForConditionalGeneration, "generate", full)
     with pytest.raises(DeviceError, match="1 images") as caught:
         captioner.caption([picture("red")])

@@ -15,7 +15,7 @@ from hypir_cli.config.run_dir import checkpoint_dir, read_metrics
 from hypir_cli.config.schema import to_yaml
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.errors import DeviceError
-from hypir_cli.train.data.feed import Feed
+from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.runs import train_gan
 from hypir_cli.train.runtime import open_runtime
 from hypir_cli.train.state import read_state
@@ -74,11 +74,11 @@ class _Rank:
 
 def _first_batch(config: TrainGanConfig, rank: int) -> torch.Tensor:
     runtime: Any = _Rank(rank)
-    feed = Feed(config, runtime=runtime, position=0)
+    prefetcher = Prefetcher(config, runtime=runtime, position=0)
     try:
-        return feed.next().lq
+        return prefetcher.next().lq
     finally:
-        feed.close()
+        prefetcher.close()
 
 
 def test_two_ranks_draw_different_degradations(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import ConvNextConfig, ConvNextModel
 
+from hypir_cli.config.adversarial import DiscriminatorConfig
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.perceptual import trunks
 from hypir_cli.models.perceptual.trunks import TrunkFeatures, build_trunk
@@ -23,7 +24,7 @@ LAYERS = {"decoder.3.0": "pooled.0", "out": "pooled.2"} | {
 
 
 def _golden_heads() -> DiscriminatorHeads:
-    heads = DiscriminatorHeads([6, 8, 10], pooled_dim=12, hidden=16)
+    heads = DiscriminatorHeads([6, 8, 10], pooled_dim=12, config=DiscriminatorConfig(hidden=16))
     heads.load_state_dict(
         {
             f"{ours}.{PARTS[part]}": GOLDEN[f"sd.{theirs}.{part}"]
@@ -59,7 +60,7 @@ def test_a_call_in_evaluation_moves_nothing() -> None:
 
 
 def test_the_normalised_weight_has_spectral_norm_one() -> None:
-    heads = DiscriminatorHeads([6], pooled_dim=12, hidden=16).train()
+    heads = DiscriminatorHeads([6], pooled_dim=12, config=DiscriminatorConfig(hidden=16)).train()
     layer = heads.pooled[0]
     for _ in range(100):
         layer.normalised_weight()
@@ -70,15 +71,15 @@ def test_the_normalised_weight_has_spectral_norm_one() -> None:
 def test_the_same_seed_gives_the_same_heads_and_leaves_global_randomness_alone() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    one = DiscriminatorHeads([6], pooled_dim=4, hidden=8, seed=1)
-    other = DiscriminatorHeads([6], pooled_dim=4, hidden=8, seed=1)
+    one = DiscriminatorHeads([6], pooled_dim=4, config=DiscriminatorConfig(hidden=8), seed=1)
+    other = DiscriminatorHeads([6], pooled_dim=4, config=DiscriminatorConfig(hidden=8), seed=1)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", ["random-small", "efficientnet-lite0"])
 def test_a_trunk_is_frozen_and_passes_gradients_to_the_image(name: str) -> None:
-    discriminator = Discriminator(build_trunk(name), hidden=8).train()
+    discriminator = Discriminator(build_trunk(name), config=DiscriminatorConfig(hidden=8)).train()
     assert not discriminator.trunk.training
     assert not any(p.requires_grad for p in discriminator.trunk.parameters())
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
@@ -129,7 +130,7 @@ def test_a_model_that_is_no_convnext_is_refused(tmp_path: Path) -> None:
 
 def test_the_patch_head_sees_stripes_that_its_trunk_overlooks() -> None:
     trunk = build_trunk("random-small")
-    discriminator = Discriminator(trunk, hidden=8, patch_width=8)
+    discriminator = Discriminator(trunk, config=DiscriminatorConfig(hidden=8, patch_width=8))
     plain = torch.full((1, 3, 64, 64), 0.5)
     stripes = plain.clone()
     stripes[..., ::2] += 0.02
@@ -143,7 +144,9 @@ def test_the_patch_head_sees_stripes_that_its_trunk_overlooks() -> None:
 
 
 def test_the_patch_head_takes_both_batches_and_passes_gradients_to_the_images() -> None:
-    discriminator = Discriminator(build_trunk("random-small"), hidden=8, patch_width=4)
+    discriminator = Discriminator(
+        build_trunk("random-small"), config=DiscriminatorConfig(hidden=8, patch_width=4)
+    )
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
     features = discriminator.features(images)
     discriminator.heads(features)[-1].sum().backward()
@@ -156,13 +159,13 @@ def test_the_patch_head_takes_both_batches_and_passes_gradients_to_the_images() 
 
 
 def test_without_a_patch_head_features_hold_no_images() -> None:
-    discriminator = Discriminator(build_trunk("random-small"), hidden=8)
+    discriminator = Discriminator(build_trunk("random-small"), config=DiscriminatorConfig(hidden=8))
     assert discriminator.features(torch.rand(1, 3, 32, 32)).images is None
     assert discriminator.heads.patches is None
 
 
 def test_a_discriminator_without_a_trunk_judges_only_the_images(tmp_path: Path) -> None:
-    discriminator = Discriminator(build_trunk("none"), patch_width=4)
+    discriminator = Discriminator(build_trunk("none"), config=DiscriminatorConfig(patch_width=4))
     features = discriminator.features(torch.rand(2, 3, 32, 32))
     assert [level.shape for level in discriminator.heads(features)] == [(2, 4, 4)]
     assert discriminator.heads(features.joined(features))[0].shape == (4, 4, 4)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hypir_cli.folder import Restored, run_folder, scan_inputs
+from hypir_cli.folder import Restored, make_jobs, run_folder
 from hypir_cli.images import ImageData, read_image
 from hypir_cli.restore.history import FILE_NAME
 from tests.pictures import gradient, noise, robust_folder
@@ -101,14 +101,14 @@ def _names(folder: Path) -> set[str]:
 
 def test_a_difficult_folder_gives_every_good_image_and_names_every_bad_one(tmp_path: Path) -> None:
     good, bad = robust_folder(tmp_path / "in")
-    jobs = scan_inputs([tmp_path / "in"], tmp_path / "out")
+    jobs = make_jobs([tmp_path / "in"], tmp_path / "out")
     report = run_folder(jobs, _identity)
     failed = {Path(record.input).name: record for record in report.failed}
     assert set(failed) == bad
     assert all(name in record.reason and record.hint for name, record in failed.items())
     expected = {name.replace(".gif", ".png") for name in good}
     assert _names(tmp_path / "out") == expected
-    again = run_folder(scan_inputs([tmp_path / "in"], tmp_path / "out"), _identity)
+    again = run_folder(make_jobs([tmp_path / "in"], tmp_path / "out"), _identity)
     assert (again.count("skipped"), again.count("failed")) == (len(good), len(bad))
     _check_results(tmp_path / "in", tmp_path / "out")
 
@@ -137,7 +137,7 @@ def test_a_full_disk_fails_what_does_not_fit_and_a_rerun_does_only_that(
     Image.fromarray(noise(400, 400, 3)).save(tmp_path / "in" / "2 large.png")
     Image.fromarray(gradient(16, 16)).save(tmp_path / "in" / "3 small.png")
     out = tmp_path / "out"
-    jobs = scan_inputs([tmp_path / "in"], out)
+    jobs = make_jobs([tmp_path / "in"], out)
     with _small_disk(out) if way == "tmpfs" else _file_size_limit():
         report = run_folder(jobs, _identity)
         assert [record.status for record in report.records] == ["done", "failed", "done"]
@@ -161,7 +161,7 @@ def test_an_unwritable_output_is_named_before_anything_is_computed(
         return _identity(image, job)
 
     with _unwritable(tmp_path / "locked", way) as out:
-        report = run_folder(scan_inputs([tmp_path / "in"], out), restore)
+        report = run_folder(make_jobs([tmp_path / "in"], out), restore)
     assert report.count("failed") == 1
     assert str(out) in report.failed[0].reason
     assert "another output folder" in report.failed[0].hint
@@ -171,7 +171,7 @@ def test_an_unwritable_output_is_named_before_anything_is_computed(
 SCRIPT = """
 import os, signal, sys, time
 from hypir_cli.config.launcher import detect_launch
-from hypir_cli.folder import Restored, Shard, run_folder, scan_inputs
+from hypir_cli.folder import Restored, Shard, run_folder, make_jobs
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -184,7 +184,7 @@ def restore(image, job):
 try:
     launch = detect_launch(os.environ)
     shard = Shard(launch.index, launch.count)
-    run_folder(scan_inputs([sys.argv[1]], sys.argv[2]), restore, shard=shard)
+    run_folder(make_jobs([sys.argv[1]], sys.argv[2]), restore, shard=shard)
 except KeyboardInterrupt:
     sys.exit(130)
 """

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from hypir_cli.errors import ConfigError, HypirError, InputError
-from hypir_cli.folder import Event, Job, Restored, Shard, pipeline, run_folder, scan_inputs
+from hypir_cli.folder import Event, Job, Restored, Shard, make_jobs, pipeline, run_folder
 from hypir_cli.images import ImageData, read_image
 from tests.pictures import exif_block, gradient, noise, parsed
 
@@ -30,7 +30,7 @@ def _folder(path: Path, count: int, *, size: tuple[int, int] = (12, 16)) -> Path
 
 
 def _jobs(path: Path, count: int = 3, **options: int) -> list[Job]:
-    return scan_inputs([_folder(path / "in", count)], path / "out", **options)  # type: ignore[arg-type]
+    return make_jobs([_folder(path / "in", count)], path / "out", **options)  # type: ignore[arg-type]
 
 
 def test_every_image_is_restored_and_reported(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_an_interrupt_keeps_what_is_finished_and_is_passed_on(tmp_path: Path) ->
 def test_a_dry_run_writes_no_image(tmp_path: Path) -> None:
     jobs = _jobs(tmp_path)
     run_folder(jobs[:1], _identity)
-    report = run_folder(jobs, _identity, dry_run=True)
+    report = run_folder(jobs, None)
     assert [record.status for record in report.records] == ["skipped", "planned", "planned"]
     assert not jobs[1].output_paths[0].exists()
 
@@ -245,7 +245,7 @@ def test_alpha_is_scaled_to_the_result(tmp_path: Path) -> None:
     Image.merge("LA", (Image.fromarray(noise(10, 20)), Image.fromarray(alpha))).save(
         tmp_path / "in" / "a.png"
     )
-    jobs = scan_inputs([tmp_path / "in"], tmp_path / "out")
+    jobs = make_jobs([tmp_path / "in"], tmp_path / "out")
     run_folder(
         jobs,
         lambda image, job: Restored(samples=[image.pixels.repeat(3, axis=0).repeat(3, axis=1)]),
@@ -262,7 +262,7 @@ def test_alpha_is_scaled_to_the_result(tmp_path: Path) -> None:
 def test_alpha_takes_the_depth_of_the_result(tmp_path: Path, dtype: type) -> None:
     (tmp_path / "in").mkdir()
     Image.fromarray(noise(5, 5, 4)).save(tmp_path / "in" / "a.png")
-    jobs = scan_inputs([tmp_path / "in"], tmp_path / "out")
+    jobs = make_jobs([tmp_path / "in"], tmp_path / "out")
     run_folder(jobs, lambda image, job: Restored(samples=[np.zeros((5, 5, 3), dtype=dtype)]))
     result = read_image(tmp_path / "out" / "a.png")
     assert result.alpha is not None
@@ -275,7 +275,7 @@ def test_alpha_takes_the_depth_of_the_result(tmp_path: Path, dtype: type) -> Non
 def test_metadata_is_carried_over_or_stripped(tmp_path: Path, keep: bool) -> None:
     (tmp_path / "in").mkdir()
     Image.fromarray(gradient(8, 8)).save(tmp_path / "in" / "a.jpg", exif=exif_block(orientation=6))
-    jobs = scan_inputs([tmp_path / "in"], tmp_path / "out", format="tiff")
+    jobs = make_jobs([tmp_path / "in"], tmp_path / "out", format="tiff")
     run_folder(jobs, _identity, keep_metadata=keep)
     exif = parsed(read_image(tmp_path / "out" / "a.tiff").metadata.exif)
     assert exif["make"] == ("Testcam" if keep else None)
@@ -287,7 +287,7 @@ def test_notes_of_reading_and_writing_are_in_the_report(tmp_path: Path) -> None:
     frames[0].save(
         tmp_path / "in" / "a.gif", save_all=True, append_images=frames[1:], transparency=7
     )
-    jobs = scan_inputs([tmp_path / "in"], tmp_path / "out", format="jpg")
+    jobs = make_jobs([tmp_path / "in"], tmp_path / "out", format="jpg")
     (record,) = run_folder(jobs, _identity).records
     assert any("animation" in note for note in record.notes)
     assert any("white" in note for note in record.notes)

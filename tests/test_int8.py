@@ -31,10 +31,10 @@ from hypir_cli.models.int8 import Int8Layer, int8_candidates, multiplies_int8
 from hypir_cli.pixels.tiling import TilePlan
 from hypir_cli.restore import calibration
 from hypir_cli.restore.calibration import LEAST_PSNR, calibrate_int8
-from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.folder import restore_folder
 from hypir_cli.restore.restorer import Restorer, native_limits
+from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.tile_pass import Request
 from tests.golden import LORA, MODEL
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from hypir_cli.cli.app import app
 from hypir_cli.errors import InputError
-from hypir_cli.folder import Job, Restored, find_images, run_folder, scan_inputs
+from hypir_cli.folder import Job, Restored, find_images, make_jobs, run_folder
 from hypir_cli.folder.names import NAME_BYTES
 from hypir_cli.images import ImageData, read_image
 from hypir_cli.pixels.texture import TexturePredictor, texture_richness
@@ -54,7 +54,7 @@ def test_any_exception_of_the_restoration_is_its_images_failure(
             raise error
         return _identity(image, job)
 
-    jobs = scan_inputs([_folder(tmp_path / "in", 3)], tmp_path / "out")
+    jobs = make_jobs([_folder(tmp_path / "in", 3)], tmp_path / "out")
     report = run_folder(jobs, restore, report_path=tmp_path / "r.json")
     assert [record.status for record in report.records] == ["done", "failed", "done"]
     (failed,) = report.failed
@@ -80,7 +80,7 @@ def test_any_exception_of_reading_and_writing_is_its_images_failure(
         return real(*arguments, **options)
 
     monkeypatch.setattr(pipeline, step, broken)
-    jobs = scan_inputs([_folder(tmp_path / "in", 3)], tmp_path / "out")
+    jobs = make_jobs([_folder(tmp_path / "in", 3)], tmp_path / "out")
     report = run_folder(jobs, _identity, num_jobs=1)
     expected = 0 if step == "image_size" else 1  # without a size, reading decides
     assert len(report.failed) == expected
@@ -207,7 +207,7 @@ def test_a_name_without_room_for_its_suffix_is_cut_and_stays_distinct(tmp_path: 
     for last in "ab":
         name = "é" * 125 + last + ".png"
         Image.fromarray(gradient(4, 4)).save(inputs / name)
-    jobs = scan_inputs([inputs], tmp_path / "out", suffix="_restored")
+    jobs = make_jobs([inputs], tmp_path / "out", suffix="_restored")
     report = run_folder(jobs, _identity, compare=True)
     assert report.count("done") == 2
     names = sorted(path.name for path in (tmp_path / "out").iterdir())

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hypir_cli.config.data import DataConfig
 from hypir_cli.errors import ConfigError, InputError
-from hypir_cli.train.data.feed import Feed
+from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.data.samples import TrainingSet
 from hypir_cli.train.report import Observer
 from hypir_cli.train.runs import train_encoder, train_gan
@@ -104,11 +104,11 @@ def test_the_feed_and_validation_show_the_partners_that_are_there(tmp_path: Path
         },
     )
     with open_runtime(device="cpu", precision="fp32") as runtime:
-        feed = Feed(config, runtime=runtime, position=0)
+        prefetcher = Prefetcher(config, runtime=runtime, position=0)
         try:
-            pairs = [feed.next() for _ in range(2)]
+            pairs = [prefetcher.next() for _ in range(2)]
         finally:
-            feed.close()
+            prefetcher.close()
         pairs.append(Validation(config, runtime=runtime)._pairs(range(2)))
     for each in pairs:
         torch.testing.assert_close(1.0 - each.gt, each.lq, atol=1e-6, rtol=0.0)

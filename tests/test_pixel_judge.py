@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hypir_cli.config.adversarial import DiscriminatorConfig
 from hypir_cli.errors import ConfigError
 from hypir_cli.models.checkpoint import load_tensors
 from hypir_cli.models.perceptual.distances import build_vgg_loss
@@ -52,7 +53,8 @@ def test_logits_that_drifted_together_keep_their_differences_in_bfloat16() -> No
 
 def test_the_pixel_judge_stands_beside_the_heads_of_a_trunk() -> None:
     discriminator = Discriminator(
-        build_trunk("random-small"), hidden=8, patch_width=4, pixel_width=4, pixel_scales=2
+        build_trunk("random-small"),
+        config=DiscriminatorConfig(hidden=8, patch_width=4, pixel_width=4, pixel_scales=2),
     )
     features = discriminator.features(torch.rand(2, 3, 32, 32))
     shapes = [tuple(level.shape) for level in discriminator.heads(features)]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from hypir_cli.errors import ConfigError
-from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.data.pool import STREAM, PairPool
+from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.degradation.run import RunDegrader
 from hypir_cli.train.runs import train_encoder
 from hypir_cli.train.runtime import open_runtime
@@ -23,13 +23,13 @@ REUSED = {"optim.batch_size": 4, "data.reuse": 2, "data.reuse_pool": 6}
 
 
 def batches(config: Any, *, count: int, position: int = 0, needs_lq: bool = True) -> list[Pairs]:
-    """The first batches of a feed."""
+    """The first batches of a prefetcher."""
     with open_runtime(device="cpu", precision="fp32") as runtime:
-        feed = Feed(config, runtime=runtime, position=position, needs_lq=needs_lq)
+        prefetcher = Prefetcher(config, runtime=runtime, position=position, needs_lq=needs_lq)
         try:
-            return [feed.next() for _ in range(count)]
+            return [prefetcher.next() for _ in range(count)]
         finally:
-            feed.close()
+            prefetcher.close()
 
 
 def test_a_batch_is_full_and_no_two_shown_samples_share_their_draws(tmp_path: Path) -> None:

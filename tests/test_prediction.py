@@ -79,7 +79,6 @@ def test_noise_then_the_true_prediction_gives_the_clean_latent(level):
     found = {
         "eps": prediction.z0_from_eps(noisy, noise, alpha_cumprod=alpha),
         "v": prediction.z0_from_v(noisy, velocity, alpha_cumprod=alpha),
-        "score": prediction.z0_from_score(noisy, -noise / (1 - alpha).sqrt(), alpha_cumprod=alpha),
         "flow": prediction.z0_from_flow(
             (1 - alpha) * clean + alpha * noise, noise - clean, sigma=alpha
         ),

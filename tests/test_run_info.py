@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from hypir_cli.cli.app import app
 from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.errors import InputError
-from hypir_cli.info.run import is_run_dir, plot_curves, read_summary, summarize_run
+from hypir_cli.info.curves import plot_curves
+from hypir_cli.info.run import is_run_dir, read_run, read_summary, summarize_run
 from hypir_cli.train.monitor import Monitor
 
 
@@ -63,12 +64,13 @@ def test_facts_of_a_run_come_as_json_and_without_matplotlib(
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     assert facts["updates"] == "50 of 80, 2 skipped"
-    assert facts["curves"].startswith("not drawn: drawing curves needs matplotlib")
+    assert facts["curves"].startswith("not drawn: drawing curves needs the package matplotlib")
     assert "updates" in CliRunner().invoke(app, ["info", str(run)]).stdout
 
 
 def test_curves_are_drawn_as_one_picture(tmp_path: Path) -> None:
-    path = plot_curves(_write_run(tmp_path / "run"))
+    run_dir = _write_run(tmp_path / "run")
+    path = plot_curves(run_dir, read_run(run_dir)[1])
     assert path == tmp_path / "run" / "curves.png"
     with Image.open(path) as picture:
         assert picture.format == "PNG"

@@ -20,7 +20,7 @@ from hypir_cli.solvers.prior_loading import LoadedPrior
 from hypir_cli.solvers.priors.base import linear_alphas_cumprod
 from hypir_cli.solvers.recipes import recipe
 from hypir_cli.solvers.samplers.latino import sample_latino
-from hypir_cli.solvers.samplers.measurement import Measurement, silent
+from hypir_cli.solvers.samplers.measurement import Measurement, Problem
 
 SIDE = 24
 
@@ -79,7 +79,10 @@ def latino(operator: object, *, prior: FaultyPrior, steps: int = 10) -> Tensor:
         size=(SIDE, SIDE),
     )
     return sample_latino(
-        prior, measurement, Silence(), settings=LatinoConfig(), start=1.0, steps=steps
+        Problem(prior=prior, measurement=measurement, noise=Silence()),
+        settings=LatinoConfig(),
+        start=1.0,
+        steps=steps,
     ).images
 
 
@@ -174,5 +177,7 @@ class TestRecipes:
             measurement = Measurement(
                 y=torch.zeros(1, 1, side, side), operator=grey, noise=0.01, size=(side, side)
             )
-            solver.Solver(prior, config=config).sample(measurement, Silence(), silent)
+            solver.Solver(prior, config=config).sample(
+                Problem(prior=FaultyPrior(), measurement=measurement, noise=Silence())
+            )
         assert scales == [2.0, 4.0]

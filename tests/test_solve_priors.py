@@ -24,7 +24,7 @@ from hypir_cli.solvers.priors.latent import LatentPrior
 from hypir_cli.solvers.priors.pixel import pixel_prior
 from hypir_cli.solvers.samplers.dps import sample_dps
 from hypir_cli.solvers.samplers.latino import sample_latino
-from hypir_cli.solvers.samplers.measurement import Measurement
+from hypir_cli.solvers.samplers.measurement import Measurement, Problem
 from hypir_cli.solvers.samplers.noise import PlacedNoise
 from hypir_cli.solvers.samplers.spgd import sample_spgd
 from tests.builders import BUILDERS, load_built, save_sd2
@@ -164,18 +164,24 @@ def test_every_method_runs_on_every_kind_of_prior(
     )
     noise = PlacedNoise(prior.sample_shape(SIDE, SIDE), seeds=[1], keys=[b"k"])
     if method == "spgd":
-        found = sample_spgd(prior, measurement, noise, settings=SpgdConfig(), lr=0.1, steps=2)
+        found = sample_spgd(
+            Problem(prior=prior, measurement=measurement, noise=noise),
+            settings=SpgdConfig(),
+            lr=0.1,
+            steps=2,
+        )
         assert found.calls == 12
     elif method == "latino":
         found = sample_latino(
-            prior, measurement, noise, settings=LatinoConfig(), start=1.0, steps=3
+            Problem(prior=prior, measurement=measurement, noise=noise),
+            settings=LatinoConfig(),
+            start=1.0,
+            steps=3,
         )
         assert found.calls == 3
     else:
         found = sample_dps(
-            prior,
-            measurement,
-            noise,
+            Problem(prior=prior, measurement=measurement, noise=noise),
             settings=DpsConfig(candidates=3),
             scale=0.1,
             steps=3,
@@ -195,7 +201,11 @@ def test_a_pixel_prior_s_clean_images_stay_in_range(tmp_path: Path) -> None:
     )
     noise = PlacedNoise((3, SIDE, SIDE), seeds=[1], keys=[b"k"])
     found = sample_dps(
-        prior, measurement, noise, settings=DpsConfig(), scale=0.0, steps=2, select=True
+        Problem(prior=prior, measurement=measurement, noise=noise),
+        settings=DpsConfig(),
+        scale=0.0,
+        steps=2,
+        select=True,
     )
     assert found.images.abs().max() <= 1.0
 

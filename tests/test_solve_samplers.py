@@ -15,7 +15,7 @@ from hypir_cli.solvers.priors.gaussian import GaussianMixturePrior, GaussianPrio
 from hypir_cli.solvers.samplers.dps import num_candidates, sample_dps
 from hypir_cli.solvers.samplers.latino import sample_latino
 from hypir_cli.solvers.samplers.levels import edm_sigmas, reverse_steps
-from hypir_cli.solvers.samplers.measurement import Measurement, Solution
+from hypir_cli.solvers.samplers.measurement import Measurement, Problem, Solution
 from hypir_cli.solvers.samplers.noise import PlacedNoise
 from hypir_cli.solvers.samplers.spgd import Momentum, sample_spgd
 from tests.solving import NOISE, SHAPE, BulkNoise, World, averages, gaussian_world, mixture_world
@@ -26,9 +26,11 @@ SEEDS = (0, 1, 2)
 
 def dps(world: World, *, seed: int = 0, scale: float = 0.2, select: bool = False) -> Solution:
     return sample_dps(
-        world.prior,
-        world.measurement,
-        BulkNoise(len(world.measurement.y), seed=seed),
+        Problem(
+            prior=world.prior,
+            measurement=world.measurement,
+            noise=BulkNoise(len(world.measurement.y), seed=seed),
+        ),
         settings=DpsConfig(),
         scale=scale,
         steps=100,
@@ -47,9 +49,11 @@ def spgd(
     lr: float = 2.0,
 ) -> Solution:
     return sample_spgd(
-        world.prior,
-        world.measurement,
-        BulkNoise(len(world.measurement.y), seed=seed),
+        Problem(
+            prior=world.prior,
+            measurement=world.measurement,
+            noise=BulkNoise(len(world.measurement.y), seed=seed),
+        ),
         settings=SpgdConfig(momentum=momentum, warmup=warmup, stop=stop),
         lr=lr,
         steps=steps,
@@ -73,9 +77,7 @@ class TestExactSampling:
         world = gaussian_world(batch=2000)
         assert isinstance(world.posterior, GaussianPrior)
         found = sample_dps(
-            world.posterior,
-            world.measurement,
-            BulkNoise(2000),
+            Problem(prior=world.posterior, measurement=world.measurement, noise=BulkNoise(2000)),
             settings=DpsConfig(),
             scale=0.0,
             steps=1000,
@@ -185,9 +187,7 @@ class TestClaims:
     def test_all_methods_come_near_the_posterior_mean(self) -> None:
         world = gaussian_world(batch=BATCH)
         found = sample_latino(
-            world.prior,
-            world.measurement,
-            BulkNoise(BATCH),
+            Problem(prior=world.prior, measurement=world.measurement, noise=BulkNoise(BATCH)),
             settings=LatinoConfig(),
             start=20.0,
             steps=30,
@@ -228,9 +228,7 @@ class TestStopping:
     def test_a_lower_first_level_starts_from_the_measurement_s_image(self) -> None:
         world = gaussian_world(batch=BATCH)
         low = sample_spgd(
-            world.prior,
-            world.measurement,
-            BulkNoise(BATCH),
+            Problem(prior=world.prior, measurement=world.measurement, noise=BulkNoise(BATCH)),
             settings=SpgdConfig(sigma_min=0.01),
             lr=0.0,
             steps=1,
@@ -248,7 +246,10 @@ class TestStopping:
             size=SHAPE[1:],
         )
         found = sample_spgd(
-            world.prior, exact, BulkNoise(2), settings=SpgdConfig(), lr=4.0, steps=5
+            Problem(prior=world.prior, measurement=exact, noise=BulkNoise(2)),
+            settings=SpgdConfig(),
+            lr=4.0,
+            steps=5,
         )
         assert found.gradient_calls == 25
         assert torch.isfinite(found.residual).all()
@@ -325,17 +326,23 @@ def test_an_image_comes_out_the_same_whatever_the_batch(method: str) -> None:
             dtype=torch.float64,
         )
         if method == "spgd":
-            found = sample_spgd(prior, measurement, noise, settings=SpgdConfig(), lr=2, steps=10)
+            found = sample_spgd(
+                Problem(prior=prior, measurement=measurement, noise=noise),
+                settings=SpgdConfig(),
+                lr=2,
+                steps=10,
+            )
         elif method == "latino":
             found = sample_latino(
-                prior, measurement, noise, settings=LatinoConfig(), start=5.0, steps=8
+                Problem(prior=prior, measurement=measurement, noise=noise),
+                settings=LatinoConfig(),
+                start=5.0,
+                steps=8,
             )
         else:
             target = "posterior" if method.endswith("posterior") else "measurement"
             found = sample_dps(
-                prior,
-                measurement,
-                noise,
+                Problem(prior=prior, measurement=measurement, noise=noise),
                 settings=DpsConfig(target=target),
                 scale=0.2,
                 steps=20,
@@ -354,13 +361,15 @@ def test_progress_counts_the_steps() -> None:
     prior, measurement = diagonal_world(1)
     noise = PlacedNoise((3, 8, 8), seeds=[0], keys=[b""], dtype=torch.float64)
     sample_latino(
-        prior,
-        measurement,
-        noise,
+        Problem(
+            prior=prior,
+            measurement=measurement,
+            noise=noise,
+            on_step=lambda done, total: seen.append((done, total)),
+        ),
         settings=LatinoConfig(),
         start=5.0,
         steps=3,
-        on_step=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
@@ -372,5 +381,10 @@ def test_a_damage_without_transpose_is_refused_by_the_method_that_needs_it() -> 
     )
     noise = PlacedNoise((3, 16, 16), seeds=[0], keys=[b""])
     with pytest.raises(ConfigError, match="Jpeg has none") as caught:
-        sample_latino(prior, measurement, noise, settings=LatinoConfig(), start=1.0, steps=2)
+        sample_latino(
+            Problem(prior=prior, measurement=measurement, noise=noise),
+            settings=LatinoConfig(),
+            start=1.0,
+            steps=2,
+        )
     assert "dps" in caught.value.hint

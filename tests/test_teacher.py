@@ -20,7 +20,8 @@ from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.degradation.run import RunDegrader
 from hypir_cli.train.generator import drawn_controls, generate, with_scaled_detail
 from hypir_cli.train.networks.losses import pixel_loss
-from hypir_cli.train.networks.realesrgan import RealEsrgan, load_realesrgan, read_ncnn
+from hypir_cli.train.networks.ncnn import fill_from_ncnn
+from hypir_cli.train.networks.realesrgan import RealEsrgan, load_realesrgan
 from hypir_cli.train.runs import train_gan
 from tests.teachers import write_ncnn, write_teacher
 from tests.training import gan_config, gan_stage, random_pairs
@@ -39,7 +40,7 @@ def test_an_ncnn_file_gives_back_the_network(tmp_path: Path) -> None:
     images = torch.rand(2, 3, 12, 16)
     with torch.no_grad():
         assert not torch.equal(network(images), other(images))
-        read_ncnn(other, path)
+        fill_from_ncnn(other, path.read_bytes())
         restored = other(images)
         assert torch.equal(network(images), restored)
     assert restored.shape == (2, 3, 48, 64)
@@ -53,7 +54,9 @@ def test_files_that_are_not_the_network_are_refused(tmp_path: Path) -> None:
     for damaged in wrong:
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"network\.bin does not hold Real-ESRGAN"):
-            read_ncnn(small_network(0), path)
+            load_realesrgan(path)
+        with pytest.raises(ValueError, match=r"byte|left over"):
+            fill_from_ncnn(small_network(0), damaged)
     with pytest.raises(CheckpointError, match=r"nowhere\.bin cannot be read"):
         load_realesrgan(tmp_path / "nowhere.bin")
 
@@ -102,8 +105,8 @@ def test_scaled_detail_is_told_and_what_is_not_told_stays() -> None:
     assert controls.texture is not None
     told = controls.texture.isfinite()
     assert 16 < told.sum() < 48
-    torch.testing.assert_close(scaled.wanted[~told], pairs.gt[~told], atol=1e-6, rtol=0.0)
-    torch.testing.assert_close(controls.texture[told], texture_richness(scaled.wanted)[told])
+    torch.testing.assert_close(scaled.reference[~told], pairs.gt[~told], atol=1e-6, rtol=0.0)
+    torch.testing.assert_close(controls.texture[told], texture_richness(scaled.reference)[told])
     ratios = (controls.texture / texture_richness(pairs.gt))[told]
     assert ratios.min() < 0.5
     assert ratios.max() > 1.1
@@ -127,7 +130,7 @@ def test_results_are_compared_with_the_target_and_as_asked_with_the_clean_image(
         outcome = generator_step(
             stage.models, restored, pairs, config=config, runtime=runtime, scale=1.0
         )
-    for name, image in (("pixel", pairs.wanted), ("clean", pairs.gt)):
+    for name, image in (("pixel", pairs.reference), ("clean", pairs.gt)):
         wanted = pixel_loss(restored.detach(), image)
         torch.testing.assert_close(outcome.scalars[f"loss/{name}"], wanted)
 

@@ -17,8 +17,8 @@ import torch
 from hypir_cli.config.run_dir import checkpoint_dir
 from hypir_cli.config.schema import to_yaml
 from hypir_cli.errors import CheckpointError, HypirError, InputError
-from hypir_cli.train.data import feed as feed_module
-from hypir_cli.train.data.feed import Feed
+from hypir_cli.train.data import prefetcher as feed_module
+from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.report import Observer
 from hypir_cli.train.resume import find_checkpoint
 from hypir_cli.train.runs import train_encoder, train_gan
@@ -58,12 +58,12 @@ def test_whatever_ends_the_reader_ends_the_wait_for_it(
 ) -> None:
     monkeypatch.setattr(feed_module, "make_loader", lambda *_, **__: _EndingLoader(error))
     runtime: Any = _Alone()
-    feed = Feed(gan_config(tmp_path), runtime=runtime, position=0)
+    prefetcher = Prefetcher(gan_config(tmp_path), runtime=runtime, position=0)
     try:
         with pytest.raises(InputError, match=said):
-            feed.next()
+            prefetcher.next()
     finally:
-        feed.close()
+        prefetcher.close()
 
 
 def test_a_photograph_whose_decoder_meets_its_end_is_skipped_not_the_end(

@@ -131,7 +131,7 @@ def test_a_vae_kept_in_float32_computes_in_it_under_float16_autocast(
 def test_a_teacher_computes_in_the_runs_precision_and_what_is_around_it_does_not(
     tmp_path: Path,
 ) -> None:
-    from hypir_cli.train.data.feed import Feed
+    from hypir_cli.train.data.prefetcher import Prefetcher
     from hypir_cli.train.degradation import pipeline
 
     class Teacher:
@@ -152,13 +152,13 @@ def test_a_teacher_computes_in_the_runs_precision_and_what_is_around_it_does_not
     config = gan_config(
         tmp_path, {"optim.precision": "bf16", "data.crop_size": 64, "degradation.scale": 4}
     )
-    feed = Feed(config, runtime=_runtime("bf16"), position=0, teacher=Teacher())
+    prefetcher = Prefetcher(config, runtime=_runtime("bf16"), position=0, teacher=Teacher())
     pipeline._degrade_one = noted
     try:
-        pairs: Pairs = feed.next()
+        pairs: Pairs = prefetcher.next()
     finally:
         pipeline._degrade_one = degrade
-        feed.close()
+        prefetcher.close()
     assert pairs.target is not None
     assert asked == [True] * len(pairs)
     assert around == [False] * len(pairs)

@@ -106,7 +106,7 @@ def test_a_captioner_that_cannot_be_had_is_told_without_retries(
 
     monkeypatch.setattr("time.sleep", wait)
     with pytest.raises(BackboneError, match="cannot load the captioner"):
-        ChatCaptioner(question="What is this?", device="cpu")
+        ChatCaptioner(template="What is this?", device="cpu")
 
 
 def test_a_single_thing_that_is_missing_is_its_own_error(tmp_path: Path) -> None:

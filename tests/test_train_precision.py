@@ -31,9 +31,9 @@ def _train(
 ) -> list[dict[str, float]]:
     """Numbers of each update on the same batch."""
     optimizers = make_optimizers(stage, config.optim)
-    state, feed, seen = initial_state(config, kind=kind, runtime=runtime), SamePairs(), []
+    state, prefetcher, seen = initial_state(config, kind=kind, runtime=runtime), SamePairs(), []
     for _ in range(updates):
-        done = update(stage, optimizers, feed, state, config=config, runtime=runtime)
+        done = update(stage, optimizers, prefetcher, state, config=config, runtime=runtime)
         state = done.state
         seen.append(done.scalars)
     return seen

@@ -31,9 +31,8 @@ from hypir_cli.ui.desk import Desk, Studio
 from hypir_cli.ui.engines import EngineCache
 from hypir_cli.ui.gallery import FolderRun, past_runs, read_report, report_pairs, run_folder_task
 from hypir_cli.ui.guard import Guard
-from hypir_cli.ui.photo import Shown
 from hypir_cli.ui.server import hand_out
-from hypir_cli.ui.shelf import Shelf
+from hypir_cli.ui.shelf import Shelf, Shown
 from hypir_cli.ui.uploads import Uploads
 from hypir_cli.ui.words import status_html, viewer_html
 from hypir_cli.ui.worker import Cancelled, Task, Worker

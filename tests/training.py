@@ -13,8 +13,8 @@ from PIL import Image
 
 from hypir_cli.config.train import TrainEncoderConfig, TrainGanConfig, train_config
 from hypir_cli.models.backbones.base import Backbone
-from hypir_cli.train.data.feed import Feed
 from hypir_cli.train.data.keys import SampleKey
+from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.gan import GanStage
 from hypir_cli.train.runs import build_gan_stage
 from hypir_cli.train.runtime import open_runtime
@@ -103,8 +103,8 @@ def random_pairs(*, count: int = 2, side: int = SIDE, seed: int = 0) -> Pairs:
     )
 
 
-class SamePairs(Feed):
-    """A feed that gives one batch again and again."""
+class SamePairs(Prefetcher):
+    """A prefetcher that gives one batch again and again."""
 
     def __init__(self) -> None:
         self.position = 0

@@ -44,6 +44,16 @@ def one_line(text: str) -> str:
     )
 
 
+def say(text: str) -> None:
+    """A line of results as it is, however long."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A line beside the results as it is, however long."""
+    err.print(text, markup=False, soft_wrap=True)
+
+
 def print_error(error: HypirError) -> None:
     """The two lines: what is wrong, and what to do."""
     err.print(f"Error: {error.message}", style="red", markup=False, soft_wrap=True)
@@ -114,11 +124,7 @@ def print_folder_summary(
                 print_failed(record.input, record.reason)
                 continue
             what = verb if record.status == "planned" else "skip"
-            out.print(
-                one_line(f"{what} {record.input} -> {', '.join(record.outputs)}"),
-                markup=False,
-                soft_wrap=True,
-            )
+            say(one_line(f"{what} {record.input} -> {', '.join(record.outputs)}"))
         if report.counted:
             planned, there = report.count("planned"), report.count("skipped")
             out.print(f"{planned} to {verb}, {there} already there.")

@@ -66,14 +66,12 @@ def _run(
         if failure:
             console.print_failed(name, failure)
         else:
-            console.err.print(console.one_line(name), markup=False, soft_wrap=True)
+            console.note(console.one_line(name))
 
     done = degrade_folder(source, target, config=settings, preset=preset, seed=seed, on_file=report)
-    console.out.print(
+    console.say(
         f"{len(done.written)} degraded, {len(done.failed)} failed; parameters in "
-        f"{target / RECORD_NAME}",
-        markup=False,
-        soft_wrap=True,
+        f"{target / RECORD_NAME}"
     )
     if done.failed:
         raise typer.Exit(1)

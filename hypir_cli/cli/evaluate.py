@@ -167,16 +167,13 @@ def _list_metrics() -> None:
     from hypir_cli.evaluate.registry import all_metrics
     from hypir_cli.evaluate.report.tables import heading
 
-    def show(text: str) -> None:
-        console.out.print(text, markup=False, soft_wrap=True)
-
     every = all_metrics()
     own = [info for info in every if info.provider.startswith("hypir")]
     width = max(len(heading(info)) for info in own)
-    show("Without download (stlpips-vgg: with the extra eval or train):")
+    console.say("Without download (stlpips-vgg: with the extra eval or train):")
     for info in own:
         needs = f" (needs --{info.needs})" if info.needs else ""
-        show(f"  {heading(info):<{width}}  {info.about}{needs}")
+        console.say(f"  {heading(info):<{width}}  {info.about}{needs}")
     others = [info for info in every if info not in own]
     for title, found in (
         ("without reference", [item for item in others if not item.needs and item.per_image]),
@@ -184,16 +181,16 @@ def _list_metrics() -> None:
         ("of whole folders", [item for item in others if not item.per_image]),
     ):
         if found:
-            show(f"{found[0].provider}, {title}; weights are downloaded once:")
+            console.say(f"{found[0].provider}, {title}; weights are downloaded once:")
             console.out.print(
                 Padding(
                     ", ".join(heading(item).replace(" ", "\u00a0") for item in found), (0, 0, 0, 2)
                 )
             )
     if not others:
-        show("More with pyiqa: pip install 'hypir[eval]' (for non-commercial use)")
+        console.say("More with pyiqa: pip install 'hypir[eval]' (for non-commercial use)")
     for name in PROTOCOLS:
-        show(f"--protocol {name}: {', '.join(protocol_values(name)['metrics'])}")
+        console.say(f"--protocol {name}: {', '.join(protocol_values(name)['metrics'])}")
 
 
 def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path], latex: bool) -> None:
@@ -218,10 +215,10 @@ def _run(folders: Folders, settings: EvaluateConfig, *, reports: list[Path], lat
     _print(found, latex=latex)
     for path in reports:
         write_report(path, found, images=settings.images)
-        console.out.print(f"Report: {path}", markup=False, soft_wrap=True)
+        console.say(f"Report: {path}")
     if settings.study.folder is not None:
         page = write_study(settings.study.folder, found.pairing, settings.study)
-        console.out.print(f"Rating page: {page}", markup=False, soft_wrap=True)
+        console.say(f"Rating page: {page}")
     if found.problems:
         raise typer.Exit(1)
 
@@ -233,7 +230,7 @@ def _print(found: Evaluation, *, latex: bool) -> None:
         typer.echo(to_latex(found), nl=False)
     else:
         _print_means(found)
-        console.out.print(conditions(found), markup=False, soft_wrap=True)
+        console.say(conditions(found))
     for problem in found.problems[:_MOST_PROBLEMS]:
         console.print_warning(f"{problem.what} {problem.hint}".rstrip())
     if len(found.problems) > _MOST_PROBLEMS:
@@ -304,7 +301,7 @@ def _summarise(
         _print_ratings(found)
     for path in reports:
         write_ratings(path, found)
-        console.out.print(f"Report: {path}", markup=False, soft_wrap=True)
+        console.say(f"Report: {path}")
 
 
 def _print_ratings(summary: RatingSummary) -> None:

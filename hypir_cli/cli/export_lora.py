@@ -46,10 +46,8 @@ def export_lora(
         console.print_warning(warning)
     if result.reductions:
         _print_reductions(result.reductions)
-    console.out.print(
-        f"{settings.format}: {result.num_layers} layers of {result.source} -> {result.path}",
-        markup=False,
-        soft_wrap=True,
+    console.say(
+        f"{settings.format}: {result.num_layers} layers of {result.source} -> {result.path}"
     )
 
 
@@ -58,10 +56,8 @@ def _print_reductions(reductions: Sequence[Reduction]) -> None:
 
     total = summarize(reductions)
     worst = total.worst
-    console.out.print(
+    console.say(
         f"rank {max(item.old_rank for item in reductions)} -> {max(item.new_rank for item in reductions)}: "
         f"{total.energy_kept:.2%} of the energy kept, relative output error of the adapters "
-        f"{total.mean_error:.2%} (worst {worst.error:.2%} at {worst.module})",
-        markup=False,
-        soft_wrap=True,
+        f"{total.mean_error:.2%} (worst {worst.error:.2%} at {worst.module})"
     )

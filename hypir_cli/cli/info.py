@@ -173,4 +173,4 @@ def _print_facts(facts: dict[str, str], *, as_json: bool) -> None:
         return
     width = max(map(len, facts))
     for key, value in facts.items():
-        console.out.print(f"{key:<{width}}  {value}", markup=False, soft_wrap=True)
+        console.say(f"{key:<{width}}  {value}")

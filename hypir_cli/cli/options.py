@@ -20,6 +20,7 @@ import typer
 from hypir_cli.cli.completion import completer
 from hypir_cli.config import schema
 from hypir_cli.config.flags import Flag, flags_of
+from hypir_cli.config.places import is_manifest, local_text
 from hypir_cli.errors import ConfigError
 
 T = TypeVar("T")
@@ -45,6 +46,38 @@ ShardOption = Annotated[
         rich_help_panel="Many machines",
     ),
 ]
+
+Places = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT... OUTPUT",
+        help="Files, folders or patterns, local or by URL (s3://...); last, the file or folder for results. Or one "
+        "manifest of `hypir plan`, which names its output itself.",
+        show_default=False,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Only list what would be done.", rich_help_panel="Output"),
+]
+JsonReport = Annotated[
+    bool,
+    typer.Option("--json", help="Print the report as JSON.", rich_help_panel="Output"),
+]
+
+
+def inputs_and_output(paths: list[str]) -> tuple[list[str], str | None]:
+    """Inputs and output of INPUT... OUTPUT, `file://` taken away; a manifest alone names its output itself, which is None here.
+
+    Raises:
+        typer.BadParameter: There is only one, and it is no manifest.
+    """
+    local = [local_text(path) for path in paths]
+    if len(local) > 1:
+        return local[:-1], local[-1]
+    if is_manifest(local[0]):
+        return local, None
+    raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
 
 
 def from_settings(

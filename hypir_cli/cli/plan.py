@@ -35,10 +35,10 @@ def plan(
     config = build(PlanConfig, flags)
     if len(paths) < 2:
         raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
+    *inputs, output = map(local_text, paths)
     from hypir_cli.folder.listing import output_folder, plan_rows
     from hypir_cli.folder.manifest import Plan, write_manifest
 
-    *inputs, output = map(local_text, paths)
     about = Plan(
         output=output_folder(inputs, output),
         samples=config.samples,
@@ -52,11 +52,5 @@ def plan(
         plan=about,
         shards_of=config.shards_of,
     )
-    console.out.print(
-        f"{written.num_images} images in {written.num_shards} shards: {written.place}",
-        markup=False,
-        soft_wrap=True,
-    )
-    console.out.print(
-        f"Next: hypir restore {written.place} (or hypir solve)", markup=False, soft_wrap=True
-    )
+    console.say(f"{written.num_images} images in {written.num_shards} shards: {written.place}")
+    console.say(f"Next: hypir restore {written.place} (or hypir solve)")

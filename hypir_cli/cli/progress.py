@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rich import progress as bars
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from hypir_cli.cli import console
 
 if TYPE_CHECKING:
     from hypir_cli.folder import Event, Record
-    from hypir_cli.folder.manifest_run import ShardProgress
+    from hypir_cli.folder.shard_state import ShardProgress
     from hypir_cli.restore.engine import Engine
     from hypir_cli.solvers.solver import Solver
 
@@ -41,8 +33,8 @@ class FolderProgress:
         self._done = done
         self._first = first
         self._live = console.on_terminal() and not quiet
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._bar: bars.Progress | None = None
+        self._task: bars.TaskID | None = None
         self._start = time.perf_counter()
         self._computed = 0
         self._notes: dict[str, tuple[str, int]] = {}
@@ -52,23 +44,18 @@ class FolderProgress:
 
     def __enter__(self) -> FolderProgress:
         if self._live:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rates]}"),
-                TimeRemainingColumn(),
+            self._bar = bars.Progress(
+                bars.TextColumn("{task.description}"),
+                bars.BarColumn(),
+                bars.MofNCompleteColumn(),
+                bars.TextColumn("{task.fields[rates]}"),
+                bars.TimeRemainingColumn(),
                 console=console.err,
             )
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
         for note, more in self._notes.values():
@@ -106,18 +93,16 @@ class FolderProgress:
             self._advance(event)
         elif event.kind == "done" and record is not None and not self._quiet:
             seconds = sum(record.seconds.values())
-            console.err.print(
+            console.note(
                 console.one_line(
                     f"[{event.finished}/{event.total}] {record.outputs[0]} {seconds:.1f} s"
-                ),
-                markup=False,
-                soft_wrap=True,
+                )
             )
 
     def _print_failed(self, record: Record) -> None:
         console.print_failed(record.input, record.reason, record.hint)
         if record.traceback and console.debugging():
-            console.err.print(record.traceback, markup=False, soft_wrap=True)
+            console.note(record.traceback)
 
     def on_shard(self, progress: ShardProgress) -> None:
         """A shard of a manifest has ended; a cluster's images are told of in no other way."""

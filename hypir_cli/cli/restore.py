@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hypir_cli.cli import completion, console
-from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
+from hypir_cli.cli import completion, console, options
 from hypir_cli.cli.sharding import chosen_shard
-from hypir_cli.config.places import are_local, is_manifest, local_text
+from hypir_cli.config.places import are_local
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
 from hypir_cli.models.profiles import ProfileName
@@ -21,27 +20,13 @@ if TYPE_CHECKING:
     from hypir_cli.folder import FolderReport, Shard
 
 
-@from_settings(RestoreConfig)
+@options.from_settings(RestoreConfig)
 def restore(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT... OUTPUT",
-            help="Files, folders or patterns to restore, local or by URL (s3://...); last, the file or folder for "
-            "results. Or one manifest of `hypir plan`, which names its output itself.",
-            show_default=False,
-        ),
-    ],
+    paths: options.Places,
     flags: Mapping[str, Any],
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only list what would be done.", rich_help_panel="Output"),
-    ] = False,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="Print the report as JSON.", rich_help_panel="Output"),
-    ] = False,
-    shard: ShardOption = None,
+    dry_run: options.DryRun = False,
+    as_json: options.JsonReport = False,
+    shard: options.ShardOption = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -61,15 +46,13 @@ def restore(
             rich_help_panel="Runtime",
         ),
     ] = "auto",
-    config: ConfigFile = None,
-    set_: Assignments = None,
+    config: options.ConfigFile = None,
+    set_: options.Assignments = None,
 ) -> None:
     """Restore photographs: INPUT... OUTPUT."""
-    paths = [local_text(path) for path in paths]
-    if len(paths) < 2 and not is_manifest(paths[0]):
-        raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
+    inputs, output = options.inputs_and_output(paths)
     layers = partial(
-        build,
+        options.build,
         RestoreConfig,
         flags,
         config=config,
@@ -79,7 +62,6 @@ def restore(
     settings = layers()
     if not dry_run:
         settings = _with_profile(profile, settings, layers, quiet=as_json)
-    inputs, output = (paths[:-1], paths[-1]) if len(paths) > 1 else (paths, None)
     _run(inputs, output, settings, shard=shard, dry_run=dry_run, as_json=as_json)
 
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hypir_cli.cli import console
+from hypir_cli.cli import console, options
 from hypir_cli.cli.gathering import end_run
-from hypir_cli.cli.options import Assignments, ConfigFile, ShardOption, build, from_settings
 from hypir_cli.cli.sharding import chosen_shard
-from hypir_cli.config.places import are_local, is_manifest, local_text
+from hypir_cli.config.places import are_local
 from hypir_cli.config.solve import SolveConfig
 from hypir_cli.errors import ConfigError
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 _RUN = "What to do"
 
 
-@from_settings(
+@options.from_settings(
     SolveConfig,
     types={
         "runtime.compile": None,
@@ -30,15 +29,7 @@ _RUN = "What to do"
     },
 )
 def solve(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT... OUTPUT",
-            help="Files, folders or patterns to solve, local or by URL (s3://...); last, the file or folder for results. Or "
-            "one manifest of `hypir plan`, which names its output itself.",
-            show_default=False,
-        ),
-    ],
+    paths: options.Places,
     flags: Mapping[str, Any],
     simulate: Annotated[
         bool,
@@ -69,21 +60,16 @@ def solve(
         bool,
         typer.Option("--dry-run", help="Only list what would be done.", rich_help_panel=_RUN),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel="Output")
-    ] = False,
-    shard: ShardOption = None,
-    config: ConfigFile = None,
-    set_: Assignments = None,
+    as_json: options.JsonReport = False,
+    shard: options.ShardOption = None,
+    config: options.ConfigFile = None,
+    set_: options.Assignments = None,
 ) -> None:
     """Undo damage that is known, so that the result agrees with what was measured: INPUT... OUTPUT."""
-    paths = [local_text(path) for path in paths]
-    if len(paths) < 2 and not is_manifest(paths[0]):
-        raise typer.BadParameter("give at least one INPUT and, last, the OUTPUT.")
+    inputs, output = options.inputs_and_output(paths)
     if clean_dir is not None and not simulate:
         raise typer.BadParameter("--clean-dir goes with --simulate.")
-    settings = build(SolveConfig, flags, config=config, assignments=set_)
-    inputs, output = (paths[:-1], paths[-1]) if len(paths) > 1 else (paths, None)
+    settings = options.build(SolveConfig, flags, config=config, assignments=set_)
     if explain:
         _explain(inputs, output, settings)
         return
@@ -172,7 +158,7 @@ def _explain(inputs: list[str], output: str | None, settings: SolveConfig) -> No
         )
     _, jobs = find_jobs(inputs, output, settings=run_settings(settings))
     for line in explain(jobs, settings).lines:
-        console.out.print(line, markup=False, soft_wrap=True)
+        console.say(line)
 
 
 def _print_residuals(report: FolderReport) -> None:
@@ -184,11 +170,9 @@ def _print_residuals(report: FolderReport) -> None:
     ]
     if found:
         mean = sum(found) / len(found)
-        console.out.print(
+        console.say(
             f"Residual {mean:.2f} ({min(found):.2f} to {max(found):.2f}); near 1, a result explains "
-            "the measurement as well as the noise allows.",
-            markup=False,
-            soft_wrap=True,
+            "the measurement as well as the noise allows."
         )
 
 

@@ -6,18 +6,10 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich import progress as bars
 
 from hypir_cli.cli import completion, console
 from hypir_cli.cli.messages import quiet_followers
@@ -134,11 +126,9 @@ def show_run(config: RunConfig, start: Callable[[Observer], RunOutcome]) -> None
     if not progress.spoke:
         return
     scores = ", ".join(f"{name} {value:.4g}" for name, value in outcome.scores.items())
-    console.out.print(
+    console.say(
         f"{outcome.step} of {config.schedule.total_steps} steps, {outcome.skipped} skipped"
-        f"{', ' + scores if scores else ''}; {outcome.result}",
-        markup=False,
-        soft_wrap=True,
+        f"{', ' + scores if scores else ''}; {outcome.result}"
     )
     if outcome.interrupted:
         console.err.print("Interrupted and saved; go on with --resume auto.")
@@ -152,8 +142,8 @@ class TrainingProgress:
         self.spoke = False
         self._live = console.on_terminal()
         self._total = 0
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._bar: bars.Progress | None = None
+        self._task: bars.TaskID | None = None
 
     def __enter__(self) -> TrainingProgress:
         # Broken files are reported through the observer, once.
@@ -161,12 +151,7 @@ class TrainingProgress:
         quiet_followers(process_number(os.environ))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -183,7 +168,7 @@ class TrainingProgress:
 
     def _message(self, text: str) -> None:
         self.spoke = True
-        console.err.print(text, markup=False, soft_wrap=True)
+        console.note(text)
 
     def _scores(self, step: int, scores: Mapping[str, float]) -> None:
         for prefix, what in (("lq/", "the degraded images"), ("val/", f"validation at {step}")):
@@ -234,11 +219,11 @@ def _room(total_steps: int) -> int:
     return console.err.width - _BAR_WIDTH - (2 * len(str(total_steps)) + 1) - len("0:00:00") - 3
 
 
-def _bar() -> Progress:
+def _bar() -> bars.Progress:
     columns: list[Any] = [
-        BarColumn(bar_width=_BAR_WIDTH),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[scalars]}", markup=False),
+        bars.BarColumn(bar_width=_BAR_WIDTH),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[scalars]}", markup=False),
     ]
-    return Progress(*columns, console=console.err)
+    return bars.Progress(*columns, console=console.err)

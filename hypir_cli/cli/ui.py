@@ -10,8 +10,8 @@ import typer
 
 from hypir_cli.cli import console
 from hypir_cli.cli.options import build, from_settings
+from hypir_cli.config.extras import needing
 from hypir_cli.config.ui import UiConfig
-from hypir_cli.errors import ConfigError
 
 
 @from_settings(UiConfig)
@@ -31,13 +31,8 @@ def ui(
     from hypir_cli.models.allocator import keep_freed_memory
 
     keep_freed_memory()
-    try:
+    with needing("the page needs", extra="ui"):
         from hypir_cli.ui.server import serve
-    except ImportError as error:
-        raise ConfigError(
-            f"the page needs the package {error.name}, which is not installed.",
-            hint="pip install 'hypir[ui]'",
-        ) from error
 
     def announce(address: str) -> None:
         console.out.print(f"hypir is at {address} (Ctrl-C ends it)", soft_wrap=True)

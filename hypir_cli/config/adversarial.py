@@ -90,16 +90,6 @@ class LossConfig:
     """Weight of the adversarial loss."""
     perceptual: float = 5.0
     """Weight of the perceptual loss."""
-    pixel: float = 1.0
-    """Weight of the difference from what is wanted: the clean image, or what a teacher or controls.texture_detail made of it."""
-    clean: float = 0.0
-    """Weight of the same difference from the clean image itself, where something else is wanted."""
-    pixel_kind: PixelKind = "mse"
-    """Mean squared error on the scale -1..1 (mse) or mean absolute error (l1), or each image's logarithm of either: then a
-    decibel counts the same wherever an image starts from, which a small model that restores light and strong degradations
-    needs."""
-    texture: float = 0.0
-    """Weight of the distance, in octaves, between the result's texture richness and the told one; needs controls.texture."""
     perceptual_kind: Literal["lpips-vgg", "stlpips", "vgg16-hed", "efficientnet-lite0", "none"] = (
         "stlpips"
     )
@@ -109,15 +99,25 @@ class LossConfig:
     the last activation, which also sees contrast; VGG kinds (stlpips, vgg16-hed) only."""
     perceptual_levels: tuple[float, ...] = ()
     """Weight of each of the perceptual network's levels, from full size to 1/16; empty weighs all alike."""
-    grid: float = 0.0
-    """Weight of the penalty on detail that is bound to the places of the latent's pixels, as the stripes and dots are that small
-    models draw where perceptual or texture losses ask for detail they cannot see."""
     perceptual_samples: int = 0
     """Images of a batch that the perceptual loss looks at, where its network is dear beside the model; 0 is all."""
     perceptual_shift: int = 0
     """Pixels by which the window that the perceptual network sees moves at random, down and right. Its strides and poolings stand on
     a grid of their own; where that never moves against the latent's, a model can draw for it what no eye wants. A discriminator's trunk
     that serves as this network too sees all."""
+    pixel: float = 1.0
+    """Weight of the difference from what is wanted: the clean image, or what a teacher or controls.texture_detail made of it."""
+    pixel_kind: PixelKind = "mse"
+    """Mean squared error on the scale -1..1 (mse) or mean absolute error (l1), or each image's logarithm of either: then a
+    decibel counts the same wherever an image starts from, which a small model that restores light and strong degradations
+    needs."""
+    clean: float = 0.0
+    """Weight of the same difference from the clean image itself, where something else is wanted."""
+    texture: float = 0.0
+    """Weight of the distance, in octaves, between the result's texture richness and the told one; needs controls.texture."""
+    grid: float = 0.0
+    """Weight of the penalty on detail that is bound to the places of the latent's pixels, as the stripes and dots are that small
+    models draw where perceptual or texture losses ask for detail they cannot see."""
     target: Literal["clean", "sharpened"] = "clean"
     """Compare with the clean image, or with its unsharp-masked version as the release does (crisper, may overshoot)."""
 

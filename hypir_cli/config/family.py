@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hypir_cli.config.timesteps import check_timestep
+
 
 @dataclass(frozen=True, kw_only=True)
 class BackbonePreset:
@@ -46,9 +48,8 @@ class BackbonePreset:
     """Whether the hub asks to accept a licence before the download."""
 
     def __post_init__(self) -> None:
-        for name in ("timestep", "coeff_timestep"):
-            if not 0 <= getattr(self, name) <= 999:
-                raise ValueError(f"{name} must be in 0..999, got {getattr(self, name)}")
+        check_timestep("timestep", self.timestep)
+        check_timestep("coeff_timestep", self.coeff_timestep)
         if bool(self.lora_repo) != bool(self.lora_file):
             raise ValueError("lora_repo and lora_file belong together")
 
@@ -67,12 +68,10 @@ class ParameterCounts:
     """All of the denoiser's."""
     quantizable: int
     """Those in linear layers of its blocks, which `--quantize` stores in fewer bits."""
-    vae: int
-    """Encoder and decoder."""
+    vae: tuple[int, int]
+    """Encoder and decoder together, of the base's own VAE and of the small one with the same latents."""
     text_encoders: int
     """All text encoders together."""
-    small_vae: int = 0
-    """The small VAE; 0 where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +88,16 @@ class Family:
     """YAML of training settings with the sections `shared`, `encoder` and `gan`; None where there are none."""
     parameters: ParameterCounts | None = None
     """What the memory table is made from; None for a model that fits anywhere."""
-    denoiser: str = ""
-    """Subfolder of the denoiser in diffusers layout, which is also its name in a stock pipeline; empty for a model without one."""
     kohya: str = ""
     """Function from the denoiser's module paths to kohya's names (see `models.lora.kohya`), as `module:function`; empty for none."""
     release_format: bool = False
     """Whether the HYPIR release's own `.pth` is a LoRA of this backbone."""
+
+    @property
+    def denoiser(self) -> str:
+        """Subfolder of the denoiser in diffusers layout, which is also its name in a stock pipeline; empty for a model without one."""
+        known = (part for part in self.preset.components if part in ("unet", "transformer"))
+        return next(known, "")
 
     @property
     def embedded(self) -> bool:

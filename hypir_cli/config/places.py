@@ -10,6 +10,8 @@ from urllib.request import url2pathname
 
 MANIFEST_SUFFIX = ".parquet"
 """Ending of a manifest's name."""
+STATE_FOLDER = ".hypir"
+"""Hidden folder in the output, in which each manifest has a folder for what its shards came to."""
 
 
 def is_url(text: str | Path) -> bool:

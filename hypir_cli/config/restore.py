@@ -10,6 +10,7 @@ from typing import Literal
 
 from hypir_cli.config.flags import flag, group
 from hypir_cli.config.scale import ClusterConfig
+from hypir_cli.config.timesteps import check_timestep
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -111,10 +112,8 @@ class ControlConfig:
             raise ValueError(f"control.texture_gain must be at least 1, got {self.texture_gain}")
         if self.samples < 1:
             raise ValueError(f"control.samples must be at least 1, got {self.samples}")
-        for name in ("timestep", "coeff_timestep"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 999:
-                raise ValueError(f"control.{name} must be in 0..999, got {value}")
+        check_timestep("control.timestep", self.timestep)
+        check_timestep("control.coeff_timestep", self.coeff_timestep)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import inspect
 import itertools
 import textwrap
@@ -23,6 +22,7 @@ import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from hypir_cli.config.nearest import did_you_mean
 from hypir_cli.errors import ConfigError
 
 T = TypeVar("T")
@@ -324,13 +324,9 @@ def _type_name(hint: Any) -> str:
 
 
 def _unknown_key(dotted: str, hints: Mapping[str, Any], *, source: str, prefix: str) -> ConfigError:
-    name = dotted.removeprefix(prefix)
-    near = difflib.get_close_matches(name, hints, n=2)
-    known = near or list(hints)
-    hint = f"did you mean {' or '.join(prefix + key for key in near)}?" if near else ""
+    hint = did_you_mean(dotted.removeprefix(prefix), hints, most=2, prefix=prefix)
     return ConfigError(
-        f"{source}: unknown setting {dotted!r}.",
-        hint=hint or f"known here: {', '.join(known)}",
+        f"{source}: unknown setting {dotted!r}.", hint=hint or f"known here: {', '.join(hints)}"
     )
 
 

@@ -30,6 +30,7 @@ from hypir_cli.config.schedule import (
     ValidationConfig,
 )
 from hypir_cli.config.schema import Layer, flatten, load_yaml, resolve, to_dict, to_yaml
+from hypir_cli.config.timesteps import check_timestep
 from hypir_cli.errors import ConfigError
 
 Command = Literal["encoder", "gan"]
@@ -62,10 +63,8 @@ class ModelConfig:
     """Mean of the VAE posterior of the degraded image, or a sample of it as the release trains."""
 
     def __post_init__(self) -> None:
-        for name in ("timestep", "coeff_timestep"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 999:
-                raise ValueError(f"model.{name} must be in 0..999, got {value}")
+        check_timestep("model.timestep", self.timestep)
+        check_timestep("model.coeff_timestep", self.coeff_timestep)
 
 
 @dataclass(frozen=True, kw_only=True)

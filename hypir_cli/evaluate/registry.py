@@ -21,7 +21,7 @@ from hypir_cli.errors import ConfigError, HypirError
 from hypir_cli.evaluate import bridge
 from hypir_cli.models.perceptual.distances import build_perceptual
 from hypir_cli.pixels.metrics.color_shift import color_shift
-from hypir_cli.pixels.metrics.fidelity import consistency, psnr, ssim
+from hypir_cli.pixels.metrics.fidelity import MAX_DECIBEL, consistency, psnr, ssim
 from hypir_cli.pixels.metrics.grid import grid_score
 from hypir_cli.pixels.metrics.niqe import niqe
 from hypir_cli.pixels.texture import texture_richness
@@ -32,9 +32,6 @@ Score = Callable[[Tensor, Tensor | None], float]
 """Restored image and partner, (1, 3, H, W), RGB 0..1 -> figure."""
 SetScore = Callable[[Sequence[Path], Sequence[Path]], float]
 """Restored files and GT files -> one figure for the set."""
-
-MAX_DECIBEL = 100.0
-"""What equal images count in dB, so that a mean stays finite."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from hypir_cli.errors import InputError
-
-PEAK_MEMORY_KEY = "peak_memory"
-"""Where a restoration's details hold the most memory it used."""
+from hypir_cli.folder.report import PEAK_MEMORY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,5 +59,5 @@ def read_speed(path: Path) -> Speed:
 
 
 def _peak(details: Iterable[Mapping[str, Any]]) -> int | None:
-    peaks = [int(item[PEAK_MEMORY_KEY]) for item in details if item.get(PEAK_MEMORY_KEY)]
+    peaks = [int(item[PEAK_MEMORY]) for item in details if item.get(PEAK_MEMORY)]
     return max(peaks) if peaks else None

@@ -30,10 +30,8 @@ class Export:
 
     state: LoraState
     """Adapters with alpha equal to rank."""
-    backbone: str
-    """Registry name."""
     info: CheckpointInfo
-    """Header."""
+    """Header, with the name of the backbone."""
     extras: Mapping[str, Tensor]
     """Tensors trained along (controls, texture predictor), under the names of our own files."""
 
@@ -62,9 +60,9 @@ def write_peft(export: Export, out: Path) -> Path:
 
 def write_diffusers(export: Export, out: Path) -> Path:
     """A file that a stock pipeline's `load_lora_weights` takes."""
-    pipeline_name = find_family(export.backbone).denoiser
+    pipeline_name = find_family(export.info.backbone).denoiser
     if not pipeline_name:
-        raise _unsupported("diffusers", export.backbone, families_with("denoiser"))
+        raise _unsupported("diffusers", export.info.backbone, families_with("denoiser"))
     named = {f"{pipeline_name}.{key}": value for key, value in export.state.tensors.items()}
     file = _as_safetensors(out)
     save_tensors(file, named, info=replace(export.info, key_format="diffusers"))
@@ -73,16 +71,16 @@ def write_diffusers(export: Export, out: Path) -> Path:
 
 def write_kohya(export: Export, out: Path) -> Path:
     """A file for ComfyUI, A1111 and others that follow kohya's names."""
-    family = find_family(export.backbone)
+    family = find_family(export.info.backbone)
     if not family.kohya:
-        raise _unsupported("kohya", export.backbone, families_with("kohya"))
+        raise _unsupported("kohya", export.info.backbone, families_with("kohya"))
     state = export.state
     names = kohya_names(state.modules, family=family)
     nameless = set(state.modules).difference(*names.values())
     if nameless:
         raise CheckpointError(
             f"kohya's convention has no name for {sorted(nameless)[0]} and {len(nameless) - 1} more "
-            f"of this {export.backbone} LoRA.",
+            f"of this {export.info.backbone} LoRA.",
             hint="layers that are fused there need adapters on all their parts; use --format diffusers",
         )
     tensors: dict[str, Tensor] = {}
@@ -98,8 +96,8 @@ def write_kohya(export: Export, out: Path) -> Path:
 
 def write_reference(export: Export, out: Path) -> Path:
     """The release's `.pth`: a plain state dict with the adapter name `default` in its keys."""
-    if not find_family(export.backbone).release_format:
-        raise _unsupported("reference", export.backbone, families_with("release_format"))
+    if not find_family(export.info.backbone).release_format:
+        raise _unsupported("reference", export.info.backbone, families_with("release_format"))
     named = {
         key.removesuffix(".weight") + ".default.weight": value.clone()
         for key, value in export.state.tensors.items()

@@ -34,18 +34,18 @@ def write_merged(export: Export, out: Path, *, config: ExportConfig) -> Path:
         CheckpointError: The backbone has no such layout, the LoRA does not fit, or the folder cannot be written.
         BackboneError: The base cannot be found.
     """
-    family = find_family(export.backbone)
+    family = find_family(export.info.backbone)
     component = family.denoiser
     if not component:
         known = ", ".join(families_with("denoiser"))
         raise CheckpointError(
-            f"{export.backbone} cannot be exported as a merged folder.",
+            f"{export.info.backbone} cannot be exported as a merged folder.",
             hint=f"merged works for {known}; use --format peft",
         )
     base = config.base or export.info.base or None
     preset = family.preset
-    root = find_base(base, name=export.backbone, preset=preset, revision=config.revision)
-    backbone = load_backbone(export.backbone, base=str(root), dtype=torch.float32)
+    root = find_base(base, name=export.info.backbone, preset=preset, revision=config.revision)
+    backbone = load_backbone(export.info.backbone, base=str(root), dtype=torch.float32)
     merge_lora(backbone.denoiser, export.state)
     denoiser: Any = backbone.denoiser
     dtype = DTYPES[config.dtype] if config.dtype else _stored_dtype(root / component)

@@ -159,12 +159,7 @@ def _export(state: LoraState, *, backbone: str, dtype: torch.dtype | None) -> Ex
     tensors = {key: value.to(dtype or value.dtype) for key, value in state.tensors.items()}
     extras = {f"{CONTROL_PREFIX}{key}": value for key, value in state.controls.items()}
     extras |= {f"{PREDICTOR_PREFIX}{key}": value for key, value in state.predictor.items()}
-    return Export(
-        state=replace(state, tensors=tensors, info=info),
-        backbone=backbone,
-        info=info,
-        extras=extras,
-    )
+    return Export(state=replace(state, tensors=tensors, info=info), info=info, extras=extras)
 
 
 def _carried(export: Export, config: ExportConfig) -> Export:

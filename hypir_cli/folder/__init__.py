@@ -1,7 +1,7 @@
 """A folder of images around a one-image restoration: find, name, resume, read, write, shard and report."""
 
 from hypir_cli.folder.events import Event
-from hypir_cli.folder.jobs import Job, make_jobs, scan_inputs
+from hypir_cli.folder.jobs import Job, make_jobs
 from hypir_cli.folder.pipeline import Restored, RestoreOne
 from hypir_cli.folder.report import FolderReport, Record
 from hypir_cli.folder.run import run_folder
@@ -22,5 +22,4 @@ __all__ = [
     "make_jobs",
     "parse_shard",
     "run_folder",
-    "scan_inputs",
 ]

@@ -59,49 +59,11 @@ class Job:
         return text
 
 
-def scan_inputs(
-    inputs: Sequence[str | Path],
-    output: str | Path,
-    *,
-    format: Literal["same"] | ImageFormat = "same",
-    suffix: str = "",
-    num_samples: int = 1,
-    lossless: bool = False,
-    overwrite_inputs: bool = False,
-) -> list[Job]:
-    """Jobs for every image meant by the inputs, in natural order; the same inputs give the same names every time.
-
-    Args:
-        inputs: Files, folders (with everything below them) and patterns.
-        output: A file when there is one input file and the name ends like an image's, else a folder.
-        format: Format of the results; `same` keeps each input's where it can be written, else PNG.
-        suffix: Text added to each name before its extension.
-        num_samples: Results per image; with more than one they are called NAME-1, NAME-2...
-        lossless: Where `same` would write a format that loses something, write PNG.
-        overwrite_inputs: Allow results that take the place of an input.
-
-    Raises:
-        InputError: An input does not exist, holds no image, or would be overwritten.
-        ConfigError: The output is a file name where a folder is needed, or contradicts the format.
-    """
-    found = find_images(inputs, exclude=Path(output)).images
-    return make_jobs(
-        found,
-        inputs,
-        output,
-        format=format,
-        suffix=suffix,
-        num_samples=num_samples,
-        lossless=lossless,
-        overwrite_inputs=overwrite_inputs,
-    )
-
-
 def make_jobs(
-    found: Sequence[Found],
     inputs: Sequence[str | Path],
     output: str | Path,
     *,
+    found: Sequence[Found] | None = None,
     format: Literal["same"] | ImageFormat = "same",
     suffix: str = "",
     num_samples: int = 1,
@@ -109,20 +71,26 @@ def make_jobs(
     overwrite_inputs: bool = False,
     output_size: OutputSize | None = None,
 ) -> list[Job]:
-    """Jobs for images that `find_images` found in the inputs; the rest as for `scan_inputs`.
+    """Jobs for every image meant by the inputs, in natural order; the same inputs give the same names every time.
 
     Args:
-        found: The images.
-        inputs: What the user named.
-        output: Where results go.
-        format: Their format.
-        suffix: Added to each name.
-        num_samples: Results per image.
+        inputs: Files, folders (with everything below them) and patterns.
+        output: A file when there is one input file and the name ends like an image's, else a folder.
+        found: What `find_images` found in the inputs; None looks now.
+        format: Format of the results; `same` keeps each input's where it can be written, else PNG.
+        suffix: Text added to each name before its extension.
+        num_samples: Results per image; with more than one they are called NAME-1, NAME-2...
         lossless: Where `same` would write a format that loses something, write PNG.
         overwrite_inputs: Allow results that take the place of an input.
         output_size: (height, width) of a result for that of an input: a result too large for its format becomes a PNG, or an
             error where the user named the file. None leaves that to writing.
+
+    Raises:
+        InputError: An input does not exist, holds no image, or would be overwritten.
+        ConfigError: The output is a file name where a folder is needed, or contradicts the format.
     """
+    if found is None:
+        found = find_images(inputs, exclude=Path(output)).images
     output_path = Path(output)
     names = Names(suffix=suffix, num_samples=num_samples)
     if _is_file_name(output, found, inputs):

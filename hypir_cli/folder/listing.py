@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from hypir_cli.config.places import is_url
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder import urls
-from hypir_cli.folder.jobs import Names, scan_inputs
+from hypir_cli.folder.jobs import Names, make_jobs
 from hypir_cli.folder.manifest import Plan, Row
 from hypir_cli.folder.scan import COMPARE_MARK, Found, find_images, natural_key
 from hypir_cli.images import READABLE_SUFFIXES, format_of_suffix, output_suffix
@@ -97,7 +97,7 @@ def _names_file(output: str) -> bool:
 def _local_rows(inputs: Sequence[str], output: str, plan: Plan) -> Iterator[Row]:
     """Exactly the names of a local run."""
     format: Any = plan.format
-    jobs = scan_inputs(
+    jobs = make_jobs(
         inputs,
         output,
         format=format,

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypir_cli.config.places import MANIFEST_SUFFIX, is_manifest, is_url
+from hypir_cli.config.extras import needing
+from hypir_cli.config.places import MANIFEST_SUFFIX, STATE_FOLDER, is_manifest, is_url
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder import urls
 from hypir_cli.images import atomic_file
 
 COLUMNS = ("url", "size", "etag", "relative", "output_urls", "shard")
-STATE_FOLDER = ".hypir"
-"""Hidden folder in the output, in which each manifest has a folder for what its shards came to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,11 +199,7 @@ def _opened(place: str) -> Any:
 
 
 def _parquet() -> tuple[Any, Any]:
-    try:
+    with needing("manifests need", extra="cloud"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError(
-            "manifests need the package pyarrow.", hint="pip install 'hypir[cloud]'"
-        ) from error
     return pyarrow, pyarrow.parquet

@@ -6,34 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hypir_cli.config.places import is_manifest
+from hypir_cli.config.places import STATE_FOLDER, is_manifest
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder import urls
 from hypir_cli.folder.events import Event
 from hypir_cli.folder.listing import output_folder, plan_rows
-from hypir_cli.folder.manifest import STATE_FOLDER, Manifest, Plan, write_manifest
+from hypir_cli.folder.manifest import Manifest, Plan, write_manifest
 from hypir_cli.folder.report import FolderReport, Record, Status, check_report_place
 from hypir_cli.folder.shard import Shard
 from hypir_cli.folder.shard_run import broken_shard, run_rows, run_shard
-from hypir_cli.folder.shard_state import ShardResult, ShardStates
+from hypir_cli.folder.shard_state import ShardProgress, ShardResult, ShardStates
 from hypir_cli.folder.worker import ImageWorker, RunSettings
 
 FAILURES_KEPT = 10_000
 """Failed images whose records a report holds; further ones are counted, and stand in the shards' own files."""
 DIRECT_SHARDS_OF = 100
 """Images per shard where a cluster gets inputs that nobody planned."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardProgress:
-    """How far a manifest has come."""
-
-    result: ShardResult
-    """What became of the latest shard."""
-    finished: int
-    """Shards that have ended."""
-    total: int
-    """Shards of this run."""
 
 
 @dataclass(frozen=True, kw_only=True)

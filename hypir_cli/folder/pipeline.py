@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 from hypir_cli.errors import as_hypir_error
 from hypir_cli.folder.events import Log
@@ -56,34 +56,26 @@ class _Reading:
     """Ends with the one image in a list, to be taken out so that the future does not keep its pixels alive."""
 
 
+@dataclass(eq=False)
 class Pipeline:
     """Reading threads, the caller's thread, writing threads, and the pixels between them."""
 
-    def __init__(
-        self,
-        restore_one: RestoreOne,
-        log: Log,
-        *,
-        output: Output,
-        keep_pixels: bool,
-        num_jobs: int,
-        output_pixels: Callable[[int, int], int],
-        reading: Reading,
-        staging: Staging | None = None,
-    ) -> None:
-        self._reading = reading
-        self._staging = staging or Staging()
-        self._restore_one = restore_one
-        self._log = log
-        self._output = output
-        self._keep_pixels = keep_pixels
-        self._num_jobs = num_jobs
-        self._output_pixels = output_pixels
+    restore_one: RestoreOne
+    log: Log
+    output: Output
+    _: KW_ONLY
+    keep_pixels: bool
+    num_jobs: int
+    output_pixels: Callable[[int, int], int]
+    reading: Reading
+    staging: Staging
+    _in_flight: int = 0
+
+    def __post_init__(self) -> None:
         self._guard = FolderGuard()
-        self._readers = ThreadPoolExecutor(num_jobs, thread_name_prefix="hypir-read")
-        self._writers = ThreadPoolExecutor(num_jobs, thread_name_prefix="hypir-write")
+        self._readers = ThreadPoolExecutor(self.num_jobs, thread_name_prefix="hypir-read")
+        self._writers = ThreadPoolExecutor(self.num_jobs, thread_name_prefix="hypir-write")
         self._writing: deque[tuple[Future[None], int]] = deque()
-        self._in_flight = 0
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Take every job through; on an error or interrupt, finish the writes that were begun and pass it on."""
@@ -105,8 +97,8 @@ class Pipeline:
         """Start reading as many images as threads and pixels allow; at least one when nothing is in flight."""
         while self._writing and self._writing[0][0].done():
             self._await_write()
-        while waiting and len(reading) <= self._num_jobs:
-            if reading and not self._staging.is_here(waiting[0]):
+        while waiting and len(reading) <= self.num_jobs:
+            if reading and not self.staging.is_here(waiting[0]):
                 return
             pixels = self._pixels_of(waiting[0])
             if self._in_flight and self._in_flight + pixels > PIXELS_IN_FLIGHT:
@@ -120,9 +112,9 @@ class Pipeline:
     def _pixels_of(self, job: Job) -> int:
         """Larger of input and output; 0 where the header cannot be read, which reading will report."""
         try:
-            self._staging.fetch(job)
+            self.staging.fetch(job)
             height, width = image_size(job.input_path)
-            return max(height * width, self._output_pixels(height, width))
+            return max(height * width, self.output_pixels(height, width))
         except Exception as error:
             logger.debug("no size of %s", job.input_path, exc_info=error)
             return 0
@@ -130,13 +122,13 @@ class Pipeline:
     def _read(self, job: Job, seconds: dict[str, float]) -> list[ImageData]:
         """In a reading thread: the image, unless its result could not be written anyway."""
         start = time.perf_counter()
-        self._staging.fetch(job)
+        self.staging.fetch(job)
         for path in job.output_paths:
             self._guard.check(path.parent)
             problem = unwritable(path)
             if problem is not None:
                 raise problem
-        image = read_image(job.input_path, reading=self._reading)
+        image = read_image(job.input_path, reading=self.reading)
         seconds["read"] = time.perf_counter() - start
         return [image]
 
@@ -147,17 +139,17 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - one image never stops the rest
             self._give_up(item, error)
             return
-        self._log.start(item.job)
+        self.log.start(item.job)
         try:
             start = time.perf_counter()
-            restored = self._restore_one(image, item.job)
+            restored = self.restore_one(image, item.job)
             item.seconds["compute"] = time.perf_counter() - start
         except Exception as error:  # noqa: BLE001 - one image never stops the rest
             self._give_up(item, error)
             return
-        source = Source.of(image, keep_pixels=self._keep_pixels)
+        source = Source.of(image, keep_pixels=self.keep_pixels)
         del image
-        while len(self._writing) >= self._num_jobs:
+        while len(self._writing) >= self.num_jobs:
             self._await_write()
         future = self._writers.submit(self._write, item.job, source, restored, item.seconds)
         self._writing.append((future, item.pixels))
@@ -166,8 +158,8 @@ class Pipeline:
         """Record the failure of an image that has not reached the writers."""
         logger.debug("%s failed", item.job.input_path, exc_info=error)
         self._in_flight -= item.pixels
-        self._staging.release(item.job)
-        self._log.fail(item.job, as_hypir_error(error, subject=item.job.input_name))
+        self.staging.release(item.job)
+        self.log.fail(item.job, as_hypir_error(error, subject=item.job.input_name))
 
     def _write(
         self, job: Job, source: Source, restored: Restored, seconds: dict[str, float]
@@ -175,12 +167,12 @@ class Pipeline:
         """In a writing thread: all samples of one image."""
         start = time.perf_counter()
         try:
-            notes = save_samples(source, restored.samples, job.output_paths, output=self._output)
-            self._staging.deliver(job)
+            notes = save_samples(source, restored.samples, job.output_paths, output=self.output)
+            self.staging.deliver(job)
         except Exception as error:
             logger.debug("%s could not be written", job.input_path, exc_info=error)
-            self._staging.release(job)
-            self._log.fail(job, as_hypir_error(error, subject=job.input_name))
+            self.staging.release(job)
+            self.log.fail(job, as_hypir_error(error, subject=job.input_name))
             return
         record = replace(
             blank_record(job, "done"),
@@ -190,8 +182,8 @@ class Pipeline:
             output_size=(restored.samples[0].shape[0], restored.samples[0].shape[1]),
             details=restored.details,
         )
-        self._staging.release(job)
-        self._log.finish("done", job, record)
+        self.staging.release(job)
+        self.log.finish("done", job, record)
 
     def _await_write(self) -> None:
         """Wait for the oldest write; what a listener raised in it comes out here."""

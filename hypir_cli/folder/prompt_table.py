@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from hypir_cli.config.extras import needing
 from hypir_cli.config.places import is_url
-from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.errors import InputError
 from hypir_cli.images import atomic_file
 from hypir_cli.images.atomic import require_writable
 
@@ -185,13 +186,9 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _parquet() -> tuple[Any, Any]:
-    try:
+    with needing("Parquet tables need", extra="caption"):
         import pyarrow
         import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError(
-            "Parquet tables need the package pyarrow.", hint="pip install 'hypir[caption]'"
-        ) from error
     return pyarrow, pyarrow.parquet
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hypir_cli.config.extras import needing
 from hypir_cli.config.scale import ClusterConfig
 from hypir_cli.errors import ConfigError, HypirError, InputError, as_hypir_error
 from hypir_cli.folder.manifest import Manifest
@@ -168,11 +169,7 @@ def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Without it every run prints an alarm over how Ray Data itself makes its actors (ray issue 53727).
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
+    with needing("--engine ray needs", extra="ray"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise ConfigError(
-            "--engine ray needs the package ray.", hint="pip install 'hypir[ray]'"
-        ) from error
     return ray

@@ -18,6 +18,9 @@ from hypir_cli.images.atomic import require_writable, unwritable
 Status = Literal["done", "skipped", "failed", "planned"]
 """Written; there already; not possible; what a dry run would do."""
 
+PEAK_MEMORY = "peak_memory"
+"""Key of a record's details: the most memory that an image took, in bytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:

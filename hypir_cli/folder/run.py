@@ -23,7 +23,7 @@ from hypir_cli.images import Reading
 
 def run_folder(
     jobs: Sequence[Job],
-    restore_one: RestoreOne,
+    restore_one: RestoreOne | None,
     *,
     existing: Literal["skip", "overwrite", "error"] = "skip",
     quality: int | None = None,
@@ -33,7 +33,6 @@ def run_folder(
     reading: Reading | None = None,
     shard: Shard | None = None,
     report_path: Path | None = None,
-    dry_run: bool = False,
     settings: Mapping[str, object] | None = None,
     output_pixels: Callable[[int, int], int] = lambda height, width: height * width,
     unreadable: Sequence[Unreadable] = (),
@@ -45,7 +44,7 @@ def run_folder(
 
     Args:
         jobs: The whole list, the same on every shard.
-        restore_one: Called in this thread, one image at a time.
+        restore_one: Called in this thread, one image at a time; None only says what would be done.
         existing: What to do where a result is there: leave it and go on, write it anew, or refuse to start.
         quality: 1..100 for lossy formats, None for each format's default.
         keep_metadata: Carry Exif, XMP and dpi over.
@@ -53,8 +52,7 @@ def run_folder(
         num_jobs: Threads for reading, and as many for writing.
         reading: How files are read; None takes every default.
         shard: The part of the list to take; None is all of it.
-        report_path: JSON file to write at the end, also when interrupted; a dry run writes it too.
-        dry_run: Only say what would be done.
+        report_path: JSON file to write at the end, also when interrupted, and when nothing is to be done.
         settings: For the report.
         output_pixels: Pixels of all results of an image of (height, width), for bounding memory.
         unreadable: Folders and files that could not be looked into; the first shard reports them as failures.
@@ -76,7 +74,7 @@ def run_folder(
     report = partial(_report, jobs=mine, shard=shard, settings=settings, left_out=left_out)
     if shard.index == 0:
         _fail_unreadable(unreadable, log)
-    if dry_run:
+    if restore_one is None:
         log.skip_all_but(todo)
         return report(log.records + planned(todo), path=report_path)
     output = Output(
@@ -87,11 +85,11 @@ def run_folder(
     pipeline = Pipeline(
         restore_one,
         log,
-        output=output,
+        output,
         keep_pixels=compare,
         num_jobs=num_jobs,
         output_pixels=output_pixels,
-        staging=staging,
+        staging=staging or Staging(),
         reading=reading or Reading(),
     )
     try:

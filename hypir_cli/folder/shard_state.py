@@ -34,6 +34,18 @@ class ShardResult:
     """Images that failed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShardProgress:
+    """How far a manifest has come."""
+
+    result: ShardResult
+    """What became of the latest shard."""
+    finished: int
+    """Shards that have ended."""
+    total: int
+    """Shards of this run."""
+
+
 class ShardStates:
     """The state folder of a manifest."""
 

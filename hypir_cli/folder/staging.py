@@ -8,7 +8,6 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 
 from hypir_cli.config.places import is_url
 from hypir_cli.errors import InputError
@@ -61,12 +60,7 @@ class StagedCopies(Staging):
     def __enter__(self) -> StagedCopies:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._pool.shutdown(cancel_futures=True)
         shutil.rmtree(self._root, ignore_errors=True)
 

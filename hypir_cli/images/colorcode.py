@@ -28,7 +28,6 @@ _PRIMARIES: dict[int, Chromaticities] = {
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     22: (*_D65, 0.630, 0.340, 0.295, 0.605, 0.155, 0.077),
 }
-SRGB = (1, 13)
 _SRGB_LIKE = (1, 2, 6, 13, 14, 15)
 """Transfer codes that programs show as sRGB's: BT.709 and its relatives, unspecified, sRGB."""
 _D50 = np.array([0.9642, 1.0, 0.8249])

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from hypir_cli.images import ifd
 
 ORIENTATION = 0x0112
-EXIF_IFD = 0x8769
 PIXEL_WIDTH = 0xA002
 PIXEL_HEIGHT = 0xA003
 
@@ -193,7 +192,7 @@ def with_size(exif: bytes, *, width: int, height: int) -> bytes:
         ValueError: The block is damaged.
     """
     block = bytearray(exif)
-    entry = _find(exif, EXIF_IFD)
+    entry = _find(exif, ifd.EXIF_IFD)
     if entry is not None:
         for item in _entries(exif, entry.value):
             if item.tag in (PIXEL_WIDTH, PIXEL_HEIGHT):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import ImageCms
 
+from hypir_cli.config.extras import needing
 from hypir_cli.errors import InputError
 from hypir_cli.images.colorcode import (
     Chromaticities,
@@ -108,22 +109,14 @@ def exr_size(path: Path) -> tuple[int, int]:
 
 
 def _rawpy() -> Any:
-    try:
+    with needing("cameras' raw files need", extra="raw", error=InputError):
         import rawpy
-    except ImportError as error:
-        raise InputError(
-            "cameras' raw files need the package rawpy.", hint="pip install 'hypir[raw]'"
-        ) from error
     return rawpy
 
 
 def _openexr() -> Any:
-    try:
+    with needing("OpenEXR files need", extra="exr", error=InputError):
         import OpenEXR
-    except ImportError as error:
-        raise InputError(
-            "OpenEXR files need the package OpenEXR.", hint="pip install 'hypir[exr]'"
-        ) from error
     return OpenEXR
 
 

@@ -83,15 +83,26 @@ def read_deep(
     """
     samples = page_samples(page)
     integers, notes = _to_16bit(samples, bits=page.bitspersample, float_range=float_range)
-    channels = 3 if page.photometric == 2 else 1
-    pixels = np.ascontiguousarray(integers[..., :channels])
+    return *_pixels_and_alpha(page, integers), notes
+
+
+def _pixels_and_alpha(
+    page: tifffile.TiffPage, samples: NDArray[Any]
+) -> tuple[Pixels, Pixels | None]:
+    """Grey or RGB with black at 0, and alpha, which the pixels are not multiplied by."""
+    channels = _num_colors(page)
+    pixels = np.ascontiguousarray(samples[..., :channels])
     if page.photometric == _GREY_WHITE_IS_ZERO:
         pixels = np.invert(pixels)
     kind = page.extrasamples[0] if page.extrasamples else 0
     if kind not in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA):
-        return pixels, None, notes
-    alpha = np.ascontiguousarray(integers[..., channels])
-    return (_unmultiplied(pixels, alpha) if kind == _ASSOCIATED_ALPHA else pixels), alpha, notes
+        return pixels, None
+    alpha = np.ascontiguousarray(samples[..., channels])
+    return (_unmultiplied(pixels, alpha) if kind == _ASSOCIATED_ALPHA else pixels), alpha
+
+
+def _num_colors(page: tifffile.TiffPage) -> int:
+    return 3 if page.photometric == 2 else 1
 
 
 def page_samples(page: tifffile.TiffPage) -> NDArray[Any]:
@@ -114,17 +125,10 @@ def is_plain(page: tifffile.TiffPage) -> bool:
 def read_plain(page: tifffile.TiffPage) -> tuple[Pixels, Pixels | None, list[str]]:
     """Pixels, alpha and notes of a page for which `is_plain` holds."""
     samples = page_samples(page)
-    channels = 3 if page.photometric == 2 else 1
-    pixels = np.ascontiguousarray(samples[..., :channels])
-    if page.photometric == _GREY_WHITE_IS_ZERO:
-        pixels = np.invert(pixels)
-    kind = page.extrasamples[0] if page.extrasamples else 0
-    if kind not in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA):
-        return pixels, None, _further(samples, channels)
-    alpha = np.ascontiguousarray(samples[..., channels])
-    if kind == _ASSOCIATED_ALPHA:
-        pixels = to_8bit(_unmultiplied(pixels, alpha))
-    return pixels, alpha, _further(samples, channels + 1)
+    pixels, alpha = _pixels_and_alpha(page, samples)
+    if pixels.dtype != np.uint8:
+        pixels = to_8bit(pixels)
+    return pixels, alpha, _further(samples, _num_colors(page) + (alpha is not None))
 
 
 def is_print(page: tifffile.TiffPage) -> bool:

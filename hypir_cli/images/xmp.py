@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-EXTENSION_NAMESPACE = b"http://ns.adobe.com/xmp/note/"
 _ORIENTATION = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>)\s*)([1-8])""")
 _SIZES = re.compile(
     rb"""((?:tiff:Image(?:Width|Length)|exif:PixelXDimension|exif:PixelYDimension)(?:\s*=\s*["']|>)\s*)(\d+)"""

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hypir_cli import __version__
-from hypir_cli.errors import CheckpointError
+from hypir_cli.errors import CheckpointError, first_line
 
 FORMAT_VERSION = 1
 SUFFIX = ".safetensors"
@@ -298,8 +298,7 @@ def _info_from_header(header: Mapping[str, str], *, path: Path) -> CheckpointInf
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return CheckpointError(
-        f"cannot read the weights file {path}: {reason}.",
+        f"cannot read the weights file {path}: {first_line(error)}.",
         hint="it may be truncated or of another kind; download or export it again",
     )

@@ -5,7 +5,8 @@ What is in the cache is used without asking the network, so that a fetched backb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from huggingface_hub.errors import (
 
 from hypir_cli.config.families import find_family
 from hypir_cli.config.family import BackbonePreset
-from hypir_cli.errors import BackboneError
+from hypir_cli.errors import BackboneError, first_line
 from hypir_cli.models.layout import missing_parts
 from hypir_cli.models.reach import is_offline, limited_network
 from hypir_cli.models.run_weights import find_trained_weights
@@ -150,18 +151,14 @@ def find_vae(vae: str, *, name: str) -> Path:
     except (LocalEntryNotFoundError, HFValidationError, BackboneError):
         pass
     try:
-        return _vae_folder(
-            Path(snapshot_download(vae, allow_patterns=list(_VAE_FILES))), source=vae
-        )
-    except GatedRepoError as error:
-        raise _gated(vae, name=name) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        with _downloading(vae, vae, name=name, command=f"{name} --vae {vae}"):
+            folder = Path(snapshot_download(vae, allow_patterns=list(_VAE_FILES)))
+    except _NotOnHubError as error:
         raise BackboneError(
             f"the hub has no {vae} (gone, renamed or private).",
             hint="give --vae a folder that you have, or leave it out",
         ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise _unreachable(vae, name=f"{name} --vae {vae}", error=error) from error
+    return _vae_folder(folder, source=vae)
 
 
 def fetch(
@@ -260,14 +257,10 @@ def _download_first(
     gone: list[str] = []
     for repo, revision in candidates:
         try:
-            with limited_network():
+            with _downloading(repo, repo, name=name, command=name):
                 return _download(repo, revision, preset)
-        except GatedRepoError as error:
-            raise _gated(repo, name=name) from error
-        except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+        except _NotOnHubError:
             gone.append(f"{repo}@{revision}" if revision else repo)
-        except (HfHubHTTPError, OSError) as error:
-            raise _unreachable(repo, name=name, error=error) from error
     raise BackboneError(
         f"the hub has no {' and no '.join(gone)} (gone, renamed or private).",
         hint=f"give --base a folder in diffusers layout or another hub id for {name}; "
@@ -306,19 +299,39 @@ def _hub_file(repo: str, file: str, *, name: str) -> Path:
     except LocalEntryNotFoundError:
         pass
     try:
-        with limited_network():
-            return Path(hf_hub_download(repo, file))
-    except GatedRepoError as error:
-        raise _gated(repo, name=name) from error
-    except LocalEntryNotFoundError as error:
-        raise _unreachable(f"{repo}:{file}", name=name, error=error) from error
-    except (RepositoryNotFoundError, EntryNotFoundError, HFValidationError) as error:
+        with _downloading(repo, f"{repo}:{file}", name=name, command=name):
+            path = Path(hf_hub_download(repo, file))
+    except _NotOnHubError as error:
         raise BackboneError(
             f"the hub has no {file} in {repo} (gone, renamed or private).",
             hint="give --lora a file that you have",
         ) from error
+    return path
+
+
+class _NotOnHubError(Exception):
+    """What was asked for is gone, renamed or private."""
+
+
+@contextmanager
+def _downloading(repo: str, what: str, *, name: str, command: str) -> Iterator[None]:
+    """The hub's errors as ours; `hypir fetch COMMAND` is the way out without a network."""
+    try:
+        with limited_network():
+            yield
+    except GatedRepoError as error:
+        raise _gated(repo, name=name) from error
+    except LocalEntryNotFoundError as error:
+        raise _unreachable(what, name=command, error=error) from error
+    except (
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+        EntryNotFoundError,
+        HFValidationError,
+    ) as error:
+        raise _NotOnHubError from error
     except (HfHubHTTPError, OSError) as error:
-        raise _unreachable(f"{repo}:{file}", name=name, error=error) from error
+        raise _unreachable(what, name=command, error=error) from error
 
 
 def _gated(repo: str, *, name: str) -> BackboneError:
@@ -330,9 +343,8 @@ def _gated(repo: str, *, name: str) -> BackboneError:
 
 
 def _unreachable(what: str, *, name: str, error: Exception) -> BackboneError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
     return BackboneError(
-        f"{what} is not in the cache ({constants.HF_HUB_CACHE}) and cannot be downloaded: {reason}",
+        f"{what} is not in the cache ({constants.HF_HUB_CACHE}) and cannot be downloaded: {first_line(error)}",
         hint=f"where there is a network run `hypir fetch {name}`, and copy the cache here or give "
         "--base and --lora local paths; --backbone tiny needs no download",
     )

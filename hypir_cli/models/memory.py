@@ -104,6 +104,7 @@ def _row(
 ) -> MemoryRow:
     counts, side = family.parameters, tile or family.preset.native_tile or USUAL_TILE
     assert counts is not None
+    full, small = counts.vae
     width = BYTES[dtype]
     stored = width if quantize == "none" else BYTES[quantize]
     plain = counts.denoiser - counts.quantizable
@@ -112,12 +113,12 @@ def _row(
         quantize=quantize,
         denoiser=int(plain * width + counts.quantizable * stored),
         text_encoders=int(counts.text_encoders * width),
-        vae=int((counts.small_vae if small_vae else counts.vae) * width),
+        vae=int((small if small_vae else full) * width),
         tile=estimate_tile_bytes(
             side,
             bytes_per_value=int(width),
             # What its makers call small keeps the full width of an encoder: only a tiny one has tiny activations.
-            small_vae=small_vae and counts.small_vae < counts.vae / 10,
+            small_vae=small_vae and small < full / 10,
         ),
         tile_side=side,
     )

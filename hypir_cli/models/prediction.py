@@ -67,15 +67,6 @@ def z0_from_flow(z_t: Tensor, velocity: Tensor, *, sigma: Tensor) -> Tensor:
     return z_t - sigma.to(z_t) * velocity
 
 
-def z0_from_score(z_t: Tensor, score: Tensor, *, alpha_cumprod: Tensor) -> Tensor:
-    """Clean latent implied by the score, -eps / sqrt(1 - alpha_cumprod).
-
-    Source: HYPIR (arXiv:2507.20590), eq. 6 (Tweedie's formula).
-    """
-    alpha = alpha_cumprod.to(z_t)
-    return (z_t + (1.0 - alpha) * score) / alpha.sqrt()
-
-
 def mix_noise(latents: Tensor, noise: Tensor, *, level: Tensor) -> Tensor:
     """Latents with noise mixed in before the denoiser: what the generativity control does.
 

@@ -20,6 +20,9 @@ SMALLEST_SHARE = 0.75
 LARGEST_SHARE = 1.25
 """A tile may be this much larger than the backbone's native tile when memory allows."""
 
+USUAL_OVERLAP = 64
+"""Overlap of neighbours in pixels where nobody asks for another."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AxisPlan:

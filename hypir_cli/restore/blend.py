@@ -9,7 +9,7 @@ import numpy as np
 from hypir_cli.images import quantize, to_float
 from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.strips import strips
-from hypir_cli.restore.canvas import InputWindows
+from hypir_cli.restore.streaming import InputWindows
 
 Rows = Callable[[int, int], Pixels]
 """Makes the rows from the first to before the second number of an image, (rows, W, C): it need not be there as a whole."""

@@ -15,7 +15,7 @@ from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.int8 import Int8Probe, probing, put_layers
 from hypir_cli.pixels.metrics.fidelity import psnr
 from hypir_cli.pixels.tiling import TilePlan
-from hypir_cli.restore.canvas import InputWindows
+from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.tile_pass import Request, TilePass
 from hypir_cli.restore.times import StageTimes
 
@@ -106,7 +106,9 @@ class _Gate:
         self, backbone: Backbone, source: InputWindows, plan: TilePlan, *, request: Request
     ) -> None:
         self._backbone = backbone
-        self._pass = TilePass(backbone, source, plan, request=request, times=StageTimes())
+        self._pass = TilePass(
+            backbone=backbone, source=source, plan=plan, request=request, times=StageTimes()
+        )
         corners = _corners(plan)
         self._latents = [self._pass.encode(self._pass.images([at]), [at]) for at in corners]
         probe, denoiser = Int8Probe(), backbone.denoiser

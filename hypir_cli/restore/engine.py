@@ -21,12 +21,12 @@ from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.bleed import spread_under
 from hypir_cli.restore.blend import enlarged_rows, mixed
 from hypir_cli.restore.calibration import Int8Choice, calibrate_int8
-from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.parity import ParityTiles, restore_parity
 from hypir_cli.restore.restorer import Progress, Restorer, TileLimits
 from hypir_cli.restore.richness import meet_texture, predict_texture
+from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.tile_pass import Request
 from hypir_cli.restore.times import StageTimes
 

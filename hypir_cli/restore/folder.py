@@ -22,7 +22,7 @@ from hypir_cli.folder import (
 )
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
-from hypir_cli.folder.report import check_report_place
+from hypir_cli.folder.report import PEAK_MEMORY, check_report_place
 from hypir_cli.folder.scan import Unreadable
 from hypir_cli.folder.worker import RunSettings
 from hypir_cli.images import ImageData, Reading, on_white, read_image
@@ -80,9 +80,9 @@ def restore_folder(
         require_writable(_page_path(Path(output)))
     found = find_images(inputs, exclude=Path(output))
     jobs = make_jobs(
-        found.images,
         inputs,
         output,
+        found=found.images,
         format=config.output.format,
         suffix=config.output.suffix,
         num_samples=config.control.samples,
@@ -95,14 +95,14 @@ def restore_folder(
         unreadable=(*found.unreadable, *refused),
         left_out=found.left_out,
     )
-    plan = run(_never, dry_run=True)
+    plan = run(None)
     finish = partial(run, report_path=config.output.report, on_event=on_event)
     history = _history(jobs, Path(output), config, shard)
     _warn_of_other_settings(plan, history)
     if dry_run:
-        return finish(_never, dry_run=True)
+        return finish(None)
     if not plan.count("planned"):
-        return _compared(finish(_never), config, Path(output))
+        return _compared(finish(None), config, Path(output))
     describe = None
     if load_describer is not None and wants_model(config.prompt):
         describe = load_describer(config.prompt, config.runtime.device)
@@ -233,11 +233,6 @@ def load_new_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Eng
     return Engine.load(config, prompts=prompts)
 
 
-def _never(image: ImageData, job: Job) -> Restored:
-    """Stands where no image is restored: a dry run, or a folder that is done."""
-    raise AssertionError(f"{job.input_path} was not to be restored")
-
-
 def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, object]:
     times, backbone = outcome.times, engine.model.backbone
     return {
@@ -257,7 +252,7 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
             "decode": times.decode,
             "other": times.other,
         },
-        "peak_memory": peak_memory(backbone.device),
+        PEAK_MEMORY: peak_memory(backbone.device),
     }
 
 

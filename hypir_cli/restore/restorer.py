@@ -17,8 +17,14 @@ from hypir_cli.errors import DeviceError
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.device import is_out_of_memory, release_cached_memory
-from hypir_cli.pixels.tiling import LARGEST_SHARE, SMALLEST_SHARE, TilePlan, plan_tiles
-from hypir_cli.restore.canvas import STRIP, InputWindows, make_sink
+from hypir_cli.pixels.tiling import (
+    LARGEST_SHARE,
+    SMALLEST_SHARE,
+    USUAL_OVERLAP,
+    TilePlan,
+    plan_tiles,
+)
+from hypir_cli.restore.streaming import STRIP, InputWindows, make_sink
 from hypir_cli.restore.tile_pass import Request, TilePass
 from hypir_cli.restore.times import StageTimes
 
@@ -103,15 +109,19 @@ class Restorer:
         size = out_size or (int(pixels.shape[0]), int(pixels.shape[1]))
         limits: TileLimits | None = self.limits
         while limits is not None:
-            restored = self._attempt(
-                pixels,
-                size,
-                limits=limits,
-                request=request,
-                times=times or StageTimes(device=self.backbone.device),
-                on_progress=on_progress,
-            )
-            if restored is not None:
+            try:
+                restored = self._restore(
+                    pixels,
+                    size,
+                    limits=limits,
+                    request=request,
+                    times=times or StageTimes(device=self.backbone.device),
+                    on_progress=on_progress,
+                )
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
                 # The next image starts where this one ended, instead of failing its way down again.
                 self.limits = limits
                 return restored
@@ -128,26 +138,6 @@ class Restorer:
             f"out of memory on {self.backbone.device} even with the smallest tiles.",
             hint="close other programs, choose --device cpu, or a smaller backbone",
         )
-
-    def _attempt(
-        self,
-        pixels: Pixels,
-        size: tuple[int, int],
-        *,
-        limits: TileLimits,
-        request: Request,
-        times: StageTimes,
-        on_progress: Progress | None,
-    ) -> Pixels | None:
-        """The restored image; None when the memory was too small."""
-        try:
-            return self._restore(
-                pixels, size, limits=limits, request=request, times=times, on_progress=on_progress
-            )
-        except (MemoryError, RuntimeError) as error:
-            if is_out_of_memory(error):
-                return None
-            raise
 
     @torch.inference_mode()
     def _restore(
@@ -168,7 +158,9 @@ class Restorer:
             bit_depth=8 * pixels.dtype.itemsize,
         )
         plan = self.plan(*size, limits=limits)
-        tiles = TilePass(self.backbone, source, plan, request=request, times=times)
+        tiles = TilePass(
+            backbone=self.backbone, source=source, plan=plan, request=request, times=times
+        )
         for rows, done in tiles.bands(batch=limits.batch):
             with times.measure("other"):
                 if rows.shape[1]:
@@ -180,7 +172,9 @@ class Restorer:
             return sink.result()
 
 
-def native_limits(backbone: Backbone, *, overlap: int = 64, batch: int = 1) -> TileLimits:
+def native_limits(
+    backbone: Backbone, *, overlap: int = USUAL_OVERLAP, batch: int = 1
+) -> TileLimits:
     """Limits around the backbone's native tile, for when memory is no concern; small tiles overlap by a quarter at most."""
     largest = int(backbone.traits.native_tile * LARGEST_SHARE)
     return TileLimits(largest=largest, overlap=min(overlap, largest // 4), batch=batch)

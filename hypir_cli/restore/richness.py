@@ -11,8 +11,8 @@ from hypir_cli.images import ImageData
 from hypir_cli.images.data import Pixels
 from hypir_cli.pixels.detail import Detail, match_texture, measure_detail
 from hypir_cli.pixels.texture import TexturePredictor
-from hypir_cli.restore.canvas import InputWindows
 from hypir_cli.restore.outcome import Outcome
+from hypir_cli.restore.streaming import InputWindows
 
 PROBE_SIDE = 384
 """Side in pixels of the windows from which automatic texture is predicted."""

@@ -19,7 +19,7 @@ from hypir_cli.pixels.blending import Corner, blended_bands
 from hypir_cli.pixels.color import ColorFix
 from hypir_cli.pixels.noise import gradient_weight, image_key, noise_window
 from hypir_cli.pixels.tiling import TilePlan
-from hypir_cli.restore.canvas import InputWindows
+from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.times import StageTimes
 
 logger = logging.getLogger(__name__)
@@ -49,32 +49,23 @@ class Request:
     """Where the result's colours come from."""
 
 
+@dataclass(eq=False, kw_only=True)
 class TilePass:
-    """The tiles of one image, computed and blended.
+    """The tiles of one image, computed and blended."""
 
-    Args:
-        backbone: Loaded model.
-        source: The input at the output's size.
-        plan: Where the tiles lie.
-        request: Prompt, seed and controls.
-        times: Gets the seconds of each stage added.
-    """
+    backbone: Backbone
+    """Loaded model."""
+    source: InputWindows
+    """The input at the output's size."""
+    plan: TilePlan
+    """Where the tiles lie."""
+    request: Request
+    """Prompt, seed and controls."""
+    times: StageTimes
+    """Gets the seconds of each stage added."""
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        source: InputWindows,
-        plan: TilePlan,
-        *,
-        request: Request,
-        times: StageTimes,
-    ) -> None:
-        self._backbone = backbone
-        self._source = source
-        self._plan = plan
-        self._request = request
-        self._times = times
-        self._noise = NoisePlanes(backbone, request, source.pixels)
+    def __post_init__(self) -> None:
+        self._noise = NoisePlanes(self.backbone, self.request, self.source.pixels)
         self._overflowed: set[str] = set()
 
     def bands(self, *, batch: int) -> Iterator[tuple[Tensor, int]]:
@@ -87,14 +78,14 @@ class TilePass:
             Pairs (rows (3, n, W) float32 around 0..1, tiles done); the rows are empty until a row of tiles is complete.
         """
         yield from blended_bands(
-            self._plan, self._tiles, batch=batch, blending=lambda: self._times.measure("other")
+            self.plan, self._tiles, batch=batch, blending=lambda: self.times.measure("other")
         )
 
     def _tiles(self, corners: list[Corner]) -> Tensor:
         """Restored tiles, (len(corners), 3, tile, tile) float32 on the CPU."""
         images = self.images(corners)
         restored = self.decode(self.denoise(self.encode(images, corners))).cpu()
-        self._times.collect()
+        self.times.collect()
         if torch.isfinite(restored).all():
             return restored
         return self._rescued(images, corners)
@@ -104,7 +95,7 @@ class TilePass:
         latents = self._finite("vae", lambda: self.encode(images, corners))
         clean = self._finite("denoiser", lambda: self.denoise(latents))
         restored = self._finite("vae", lambda: self.decode(clean)).cpu()
-        self._times.collect()
+        self.times.collect()
         return restored
 
     def _finite(self, name: str, compute: Callable[[], Tensor]) -> Tensor:
@@ -114,7 +105,7 @@ class TilePass:
         if name not in self._overflowed:
             logger.warning("the %s overflowed; computing it in float32 where it does", name)
         self._overflowed.add(name)
-        with self._backbone.in_float32(name):
+        with self.backbone.in_float32(name):
             value = compute()
         if torch.isfinite(value).all():
             return value
@@ -125,31 +116,31 @@ class TilePass:
 
     def images(self, corners: list[Corner]) -> Tensor:
         """The input of tiles, (len(corners), 3, tile, tile) on the device."""
-        height, width = self._plan.rows.tile, self._plan.columns.tile
-        with self._times.measure("other"):
+        height, width = self.plan.rows.tile, self.plan.columns.tile
+        with self.times.measure("other"):
             windows = [
-                self._source.window((top, top + height), (left, left + width))
+                self.source.window((top, top + height), (left, left + width))
                 for top, left in corners
             ]
-            return torch.cat(windows).to(self._backbone.device)
+            return torch.cat(windows).to(self.backbone.device)
 
     def encode(self, images: Tensor, corners: list[Corner]) -> Tensor:
         """Latents of tiles, with the noise that was asked for."""
-        with self._times.measure_on_device("encode"):
+        with self.times.measure_on_device("encode"):
             noise = self._noise.posterior(images, corners)
-            latents = self._backbone.encode(images, noise=noise)
+            latents = self.backbone.encode(images, noise=noise)
             noise = self._noise.generativity(latents, corners)
             if noise is None:
                 return latents
-            if self._request.generativity_where == "detail":
-                factor = self._backbone.traits.spatial_factor
+            if self.request.generativity_where == "detail":
+                factor = self.backbone.traits.spatial_factor
                 noise = noise * gradient_weight(images, factor=factor).to(noise)
-            return mix_noise(latents, noise, level=torch.tensor(self._request.generativity))
+            return mix_noise(latents, noise, level=torch.tensor(self.request.generativity))
 
     def denoise(self, latents: Tensor) -> Tensor:
         """Clean latents after one call of the denoiser."""
-        backbone, request = self._backbone, self._request
-        with self._times.measure_on_device("denoise"):
+        backbone, request = self.backbone, self.request
+        with self.times.measure_on_device("denoise"):
             # Timesteps stay on the CPU: looking one up there waits for no device.
             output = backbone.denoise(
                 latents,
@@ -162,16 +153,16 @@ class TilePass:
 
     def decode(self, clean: Tensor) -> Tensor:
         """Restored tiles, (B, 3, tile, tile) float32, not clamped."""
-        with self._times.measure_on_device("decode"):
-            return self._backbone.decode(clean)
+        with self.times.measure_on_device("decode"):
+            return self.backbone.decode(clean)
 
     def _controls(self, batch: int) -> Controls | None:
-        if self._backbone.control_embedding is None:
+        if self.backbone.control_embedding is None:
             return None
-        texture = self._request.texture
+        texture = self.request.texture
         return Controls(
             texture=None if texture is None else torch.full((batch,), texture),
-            generativity=torch.full((batch,), self._request.generativity),
+            generativity=torch.full((batch,), self.request.generativity),
         )
 
 

@@ -11,14 +11,12 @@ from hypir_cli.folder import (
     Findings,
     FolderReport,
     Job,
-    Restored,
     Shard,
     find_images,
     make_jobs,
 )
 from hypir_cli.folder.report import check_report_place
 from hypir_cli.folder.worker import ImageWorker, RunSettings
-from hypir_cli.images import ImageData
 
 
 def solve_folder(
@@ -52,13 +50,9 @@ def solve_folder(
     run = partial(
         settings.run(jobs), shard=shard, unreadable=found.unreadable, left_out=found.left_out
     )
-    plan = run(_never, dry_run=True)
-    todo = not dry_run and plan.count("planned")
+    todo = not dry_run and run(None).count("planned")
     return run(
-        worker.load() if todo else _never,
-        dry_run=dry_run,
-        report_path=settings.output.report,
-        on_event=on_event,
+        worker.load() if todo else None, report_path=settings.output.report, on_event=on_event
     )
 
 
@@ -72,9 +66,9 @@ def find_jobs(
     """
     found = find_images(inputs, exclude=Path(output))
     jobs = make_jobs(
-        found.images,
         inputs,
         output,
+        found=found.images,
         format=settings.output.format,
         suffix=settings.output.suffix,
         num_samples=settings.samples,
@@ -82,8 +76,3 @@ def find_jobs(
         output_size=settings.output_size,
     )
     return found, jobs
-
-
-def _never(image: ImageData, job: Job) -> Restored:
-    """Stands where no picture is solved: a dry run, or a folder that is done."""
-    raise AssertionError(f"{job.input_path} was not to be solved")

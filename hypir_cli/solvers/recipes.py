@@ -16,57 +16,53 @@ PriorKind = Literal["pixel", "latent"]
 Missing = Literal["detail", "sharpness", "pixels", "areas", "colour"]
 """What the damage took."""
 
-USUAL_SIDE = 256
-"""Side in pixels of the images that the papers' steps are for."""
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What depends on the damage."""
+
+    scale: float
+    """DPS, DPPS: step along the gradient of the error's norm, for a tile of `USUAL_SIDE`; it grows with a tile's side."""
+    lr: float
+    """SPGD: step along the gradient of the squared error."""
+    start: float
+    """latino: first noise level."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Numbers):
     """A method and its numbers."""
 
     method: Method
     """Method."""
     steps: int
     """Noise levels."""
-    scale: float
-    """DPS, DPPS: step along the gradient of the error's norm, for a tile of `USUAL_SIDE`; it grows with a tile's side."""
-    lr: float
-    """SPGD: step along the gradient of the squared error."""
     sigma_max: float
     """SPGD: first noise level."""
-    start: float
-    """latino: first noise level."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Numbers:
-    """What depends on the damage."""
-
-    scale: float
-    lr: float
-    start: float
-
-
+USUAL_SIDE = 256
+"""Side in pixels of the images that the papers' steps are for."""
 STEPS: dict[PriorKind, dict[Method, int]] = {
     "pixel": {"dps": 1000, "dpps": 1000, "spgd": 100, "latino": 30},
     "latent": {"dps": 100, "dpps": 100, "spgd": 20, "latino": 12},
 }
 """Noise levels by method. Source of the pixel ones: arXiv:2402.16907, arXiv:2507.06656."""
 
-NUMBERS: dict[PriorKind, dict[Missing, _Numbers]] = {
+NUMBERS: dict[PriorKind, dict[Missing, Numbers]] = {
     "pixel": {
-        "detail": _Numbers(scale=1.0, lr=7.0, start=10.0),
-        "sharpness": _Numbers(scale=0.4, lr=1.0, start=3.0),
-        "pixels": _Numbers(scale=1.0, lr=2.5, start=10.0),
-        "areas": _Numbers(scale=1.0, lr=2.5, start=20.0),
-        "colour": _Numbers(scale=1.0, lr=2.5, start=20.0),
+        "detail": Numbers(scale=1.0, lr=7.0, start=10.0),
+        "sharpness": Numbers(scale=0.4, lr=1.0, start=3.0),
+        "pixels": Numbers(scale=1.0, lr=2.5, start=10.0),
+        "areas": Numbers(scale=1.0, lr=2.5, start=20.0),
+        "colour": Numbers(scale=1.0, lr=2.5, start=20.0),
     },
     "latent": {
-        "detail": _Numbers(scale=16.0, lr=1.0, start=1.0),
-        "sharpness": _Numbers(scale=6.0, lr=0.1, start=1.0),
-        "pixels": _Numbers(scale=16.0, lr=0.1, start=0.3),
-        "areas": _Numbers(scale=6.0, lr=0.05, start=0.3),
-        "colour": _Numbers(scale=6.0, lr=0.05, start=2.0),
+        "detail": Numbers(scale=16.0, lr=1.0, start=1.0),
+        "sharpness": Numbers(scale=6.0, lr=0.1, start=1.0),
+        "pixels": Numbers(scale=16.0, lr=0.1, start=0.3),
+        "areas": Numbers(scale=6.0, lr=0.05, start=0.3),
+        "colour": Numbers(scale=6.0, lr=0.05, start=2.0),
     },
 }
 """Steps that are too long diverge: the more pixels are measured whole, the shorter SPGD's have to be."""

@@ -27,7 +27,13 @@ from hypir_cli.solvers.prior_loading import LoadedPrior
 from hypir_cli.solvers.recipes import USUAL_SIDE, Recipe, recipe
 from hypir_cli.solvers.samplers.dps import sample_dps
 from hypir_cli.solvers.samplers.latino import require_adjoint, sample_latino
-from hypir_cli.solvers.samplers.measurement import Measurement, Progress, Solution, silent
+from hypir_cli.solvers.samplers.measurement import (
+    Measurement,
+    Problem,
+    Progress,
+    Solution,
+    silent,
+)
 from hypir_cli.solvers.samplers.noise import PlacedNoise
 from hypir_cli.solvers.samplers.spgd import sample_spgd
 from hypir_cli.solvers.windows import Window, plan_windows, window_of
@@ -110,7 +116,8 @@ class Solver:
         outcome = Outcome()
         count = self.config.sampling.samples
         for number in range(count):
-            job = _Job(self, image, size, operator, plan, seed=self.config.sampling.seed + number)
+            seed = self.config.sampling.seed + number
+            job = _Job(self, image, size, operator, plan, seed)
             steps = job.num_steps
 
             def on_step(
@@ -126,73 +133,54 @@ class Solver:
             outcome.tiles += job.tiles
         return outcome
 
-    def sample(self, measurement: Measurement, noise: PlacedNoise, on_step: Progress) -> Solution:
+    def sample(self, problem: Problem) -> Solution:
         """One tile by the chosen method."""
-        prior, chosen, sampling = self.prior.prior, self.recipe, self.config.sampling
+        chosen, sampling = self.recipe, self.config.sampling
         if chosen.method == "spgd":
             return sample_spgd(
-                prior,
-                measurement,
-                noise,
+                problem,
                 settings=sampling.spgd,
                 lr=chosen.lr,
                 steps=chosen.steps,
                 sigma_max=chosen.sigma_max,
-                on_step=on_step,
             )
         if chosen.method == "latino":
             return sample_latino(
-                prior,
-                measurement,
-                noise,
-                settings=sampling.latino,
-                start=chosen.start,
-                steps=chosen.steps,
-                on_step=on_step,
+                problem, settings=sampling.latino, start=chosen.start, steps=chosen.steps
             )
         return sample_dps(
-            prior,
-            measurement,
-            noise,
+            problem,
             settings=sampling.dps,
             # The gradient of a norm is as long for a large tile as for a small one.
-            scale=chosen.scale * math.sqrt(math.prod(measurement.size)) / USUAL_SIDE,
+            scale=chosen.scale * math.sqrt(math.prod(problem.measurement.size)) / USUAL_SIDE,
             steps=chosen.steps,
             select=chosen.method == "dpps",
-            on_step=on_step,
         )
 
 
+@dataclass(eq=False)
 class _Job:
     """One sample of one image."""
 
-    def __init__(
-        self,
-        solver: Solver,
-        image: ImageData,
-        size: Size,
-        operator: Operator,
-        plan: TilePlan,
-        *,
-        seed: int,
-    ) -> None:
-        self._solver = solver
-        self._image = image
-        self._size = size
-        self._operator = operator
-        self._plan = plan
-        self._key = image_key(image.pixels)
-        self.seed = seed
+    solver: Solver
+    image: ImageData
+    size: Size
+    operator: Operator
+    plan: TilePlan
+    seed: int
+
+    def __post_init__(self) -> None:
         self.calls = self.gradient_calls = self.tiles = 0
         self._squares = self._numbers = 0.0
         self._steps_done = 0
         self._on_step: Callable[[int], None] = lambda done: None
+        self._key = image_key(self.image.pixels)
 
     @property
     def num_steps(self) -> int:
         """Steps of all tiles that have something to solve."""
         busy = sum(not self._is_whole(corner) for corner in self._corners())
-        return busy * self._solver.recipe.steps
+        return busy * self.solver.recipe.steps
 
     @property
     def residual(self) -> float:
@@ -202,11 +190,11 @@ class _Job:
     def run(self, on_step: Callable[[int], None]) -> Pixels:
         """The result, (H, W, C)."""
         self._on_step = on_step
-        image = self._image
-        grey = image.is_grey and not isinstance(self._operator, Grey)
-        out = np.empty((*self._size, 1 if grey else 3), dtype=image.pixels.dtype)
+        image = self.image
+        grey = image.is_grey and not isinstance(self.operator, Grey)
+        out = np.empty((*self.size, 1 if grey else 3), dtype=image.pixels.dtype)
         row = 0
-        for rows, _ in blended_bands(self._plan, self._tiles):
+        for rows, _ in blended_bands(self.plan, self._tiles):
             if rows.shape[1]:
                 stop = row + rows.shape[1]
                 self._store(out, rows, slice(row, stop))
@@ -218,10 +206,10 @@ class _Job:
         found = (rows[None] + 1.0) / 2.0
         if out.shape[2] == 1:
             found = luma(found)
-        values = quantize(found[0].permute(1, 2, 0).numpy(), self._image.bit_depth)
-        if isinstance(self._operator, Inpainting):
-            kept = self._operator.kept[0, 0, where, :, None].numpy()
-            values = np.where(kept, self._image.pixels[where], values)
+        values = quantize(found[0].permute(1, 2, 0).numpy(), self.image.bit_depth)
+        if isinstance(self.operator, Inpainting):
+            kept = self.operator.kept[0, 0, where, :, None].numpy()
+            values = np.where(kept, self.image.pixels[where], values)
         out[where] = values
 
     def _tiles(self, corners: list[Corner]) -> Tensor:
@@ -229,27 +217,27 @@ class _Job:
 
     def _tile(self, corner: Corner) -> Tensor:
         """One tile, (1, 3, h, w) float32 on the CPU."""
-        side = (self._plan.rows.tile, self._plan.columns.tile)
+        side = (self.plan.rows.tile, self.plan.columns.tile)
         if self._is_whole(corner):
             return torch.zeros(1, 3, *side)
-        window, device = self._window(corner), self._solver.prior.device
+        window, device = self._window(corner), self.solver.prior.device
         measurement = Measurement(
             y=self._measured(window, side).to(device),
             operator=window.operator,
-            noise=self._solver.config.sampling.noise,
+            noise=self.solver.config.sampling.noise,
             size=side,
         )
         found = self._sampled(measurement, corner)
         self._count(measurement, found)
         if not torch.isfinite(found.images).all():
             raise DeviceError(
-                f"{self._solver.recipe.method} left the range of numbers.",
+                f"{self.solver.recipe.method} left the range of numbers.",
                 hint="use smaller steps (--scale for dps and dpps, --lr for spgd), or another method",
             )
         return found.images.float().cpu()
 
     def _sampled(self, measurement: Measurement, corner: Corner) -> Solution:
-        solver = self._solver
+        solver = self.solver
         prior = solver.prior.prior
         shape = prior.sample_shape(*measurement.size)
         cell = measurement.size[0] // shape[1]
@@ -262,10 +250,14 @@ class _Job:
             device=solver.prior.device,
         )
         before = self._steps_done
+        problem = Problem(
+            prior=prior,
+            measurement=measurement,
+            noise=noise,
+            on_step=lambda done, total: self._on_step(before + done),
+        )
         try:
-            found = solver.sample(
-                measurement, noise, lambda done, total: self._on_step(before + done)
-            )
+            found = solver.sample(problem)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -286,13 +278,13 @@ class _Job:
 
     def _measured(self, window: Window, side: Size) -> Tensor:
         """The tile's measurement, in the operator's terms for images in -1..1."""
-        pixels = self._image.pixels[slice(*window.rows), slice(*window.columns)]
+        pixels = self.image.pixels[slice(*window.rows), slice(*window.columns)]
         planes = torch.from_numpy(np.ascontiguousarray(to_float(pixels).transpose(2, 0, 1)))[None]
         if isinstance(window.operator, Inpainting):
             missing = (side[1] - planes.shape[-1], side[0] - planes.shape[-2])
             planes = torch.nn.functional.pad(planes, (0, missing[0], 0, missing[1]))
             return window.operator.A(2.0 * planes.expand(-1, 3, -1, -1) - 1.0)
-        if isinstance(self._operator, Grey):
+        if isinstance(self.operator, Grey):
             planes = luma(planes.expand(-1, 3, -1, -1))
         else:
             planes = planes.expand(-1, 3, -1, -1)
@@ -300,19 +292,19 @@ class _Job:
         return 2.0 * planes - window.operator.A(torch.ones(1, 3, *side))
 
     def _window(self, corner: Corner) -> Window:
-        rows = (corner[0], corner[0] + self._plan.rows.tile)
-        columns = (corner[1], corner[1] + self._plan.columns.tile)
-        return window_of(self._operator, self._size, rows=rows, columns=columns)
+        rows = (corner[0], corner[0] + self.plan.rows.tile)
+        columns = (corner[1], corner[1] + self.plan.columns.tile)
+        return window_of(self.operator, self.size, rows=rows, columns=columns)
 
     def _is_whole(self, corner: Corner) -> bool:
         """Whether a tile has nothing to solve: every pixel of the image in it is known."""
-        if not isinstance(self._operator, Inpainting):
+        if not isinstance(self.operator, Inpainting):
             return False
-        rows = slice(corner[0], corner[0] + self._plan.rows.tile)
-        columns = slice(corner[1], corner[1] + self._plan.columns.tile)
-        return bool(self._operator.kept[..., rows, columns].all())
+        rows = slice(corner[0], corner[0] + self.plan.rows.tile)
+        columns = slice(corner[1], corner[1] + self.plan.columns.tile)
+        return bool(self.operator.kept[..., rows, columns].all())
 
     def _corners(self) -> Iterator[Corner]:
-        for top in self._plan.rows.starts:
-            for left in self._plan.columns.starts:
+        for top in self.plan.rows.starts:
+            for left in self.plan.columns.starts:
                 yield top, left

@@ -7,22 +7,10 @@ from dataclasses import dataclass
 
 from hypir_cli.config.solve import SolveTileConfig
 from hypir_cli.errors import ConfigError
+from hypir_cli.pixels import tiling
 from hypir_cli.pixels.resample import Span
-from hypir_cli.pixels.tiling import (
-    LARGEST_SHARE,
-    SMALLEST_SHARE,
-    AxisPlan,
-    TilePlan,
-    plan_axis,
-)
+from hypir_cli.solvers.damage import Size
 from hypir_cli.solvers.operators import Inpainting, LinearOperator, Operator, Windowed
-
-Size = tuple[int, int]
-"""(height, width) in pixels."""
-
-
-USUAL_OVERLAP = 64
-"""Overlap of neighbours in pixels where nobody asks for another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +27,7 @@ class Window:
 
 def plan_windows(
     size: Size, operator: Operator, *, multiple: int, native: int, tiles: SolveTileConfig
-) -> TilePlan:
+) -> tiling.TilePlan:
     """Tiles of an image; one for all of it where the operator cannot be cut.
 
     Every measured pixel lies whole inside some tile, and tiles start at multiples of the operator's factor.
@@ -59,8 +47,8 @@ def plan_windows(
     if not isinstance(operator, LinearOperator):
         largest, overlap = max(size) + multiple, 0
     else:
-        largest = tiles.size or int(native * LARGEST_SHARE)
-        wanted = min(USUAL_OVERLAP, largest // 4) if tiles.overlap is None else tiles.overlap
+        largest = tiles.size or int(native * tiling.LARGEST_SHARE)
+        wanted = min(tiling.USUAL_OVERLAP, largest // 4) if tiles.overlap is None else tiles.overlap
         overlap = max(wanted, 2 * operator.halo)
     largest -= largest % multiple
     if largest < multiple or (max(size) > largest and 2 * overlap > largest):
@@ -68,11 +56,11 @@ def plan_windows(
             f"a tile of {largest} px is too small: neighbours must overlap by {overlap} px for this damage.",
             hint=f"use --tile {2 * overlap + multiple} or more, or a smaller --overlap",
         )
-    smallest = min(int(native * SMALLEST_SHARE), largest)
+    smallest = min(int(native * tiling.SMALLEST_SHARE), largest)
 
-    def axis(length: int) -> AxisPlan:
+    def axis(length: int) -> tiling.AxisPlan:
         # In units of the factor, so that no tile starts in the middle of a measured pixel.
-        plan = plan_axis(
+        plan = tiling.plan_axis(
             length // factor,
             largest=largest // factor,
             smallest=smallest // factor,
@@ -81,9 +69,9 @@ def plan_windows(
             step=1,
         )
         starts = tuple(start * factor for start in plan.starts)
-        return AxisPlan(length=length, tile=plan.tile * factor, starts=starts)
+        return tiling.AxisPlan(length=length, tile=plan.tile * factor, starts=starts)
 
-    return TilePlan(rows=axis(size[0]), columns=axis(size[1]))
+    return tiling.TilePlan(rows=axis(size[0]), columns=axis(size[1]))
 
 
 def window_of(operator: Operator, size: Size, *, rows: Span, columns: Span) -> Window:

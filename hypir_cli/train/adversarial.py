@@ -62,8 +62,8 @@ def generator_step(
     Each loss is differentiated down to the restored image by itself, which frees its graph before the next one is built
     and gives the norm of its gradient for nothing; one backward pass then takes their sum through the generator.
     """
-    wanted = pairs.wanted
-    target = sharpened(wanted, config) if config.loss.target == "sharpened" else wanted
+    reference = pairs.reference
+    target = sharpened(reference, config) if config.loss.target == "sharpened" else reference
     window = perceptual_window(pairs, shift=config.loss.perceptual_shift)
     leaf = restored.detach().requires_grad_()
     shared = SharedFeatures(models)

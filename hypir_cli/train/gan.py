@@ -200,7 +200,7 @@ class GanStage(Stage):
         """Trunk features of the real images, where a loss of the generator has made them already."""
         if outcome is None or outcome.real_features is not None:
             return None if outcome is None else outcome.real_features
-        is_target = real is pairs.wanted and self._config.loss.target == "clean"
+        is_target = real is pairs.reference and self._config.loss.target == "clean"
         return outcome.target_features if is_target else None
 
     def _named(self, values: list[Tensor]) -> dict[str, Tensor]:

@@ -67,12 +67,12 @@ def with_scaled_detail(pairs: Pairs, *, config: ControlsConfig) -> Pairs:
         return pairs
     places = 2.0 * draws.uniform(pairs.keys, "texture detail") - 1.0
     octaves = config.texture_detail * places.masked_fill(_untold(pairs, config), 0.0)
-    factors = (2.0**octaves).to(pairs.wanted).reshape(-1, 1, 1, 1)
+    factors = (2.0**octaves).to(pairs.reference).reshape(-1, 1, 1, 1)
     kernel = gaussian_family_kernel(
         "iso", size=_DETAIL_SIZE, sigma_x=_DETAIL_SIGMA, sigma_y=_DETAIL_SIGMA
     )
-    smooth = filter2d(pairs.wanted, kernel[None])
-    scaled = smooth + factors * (pairs.wanted - smooth)
+    smooth = filter2d(pairs.reference, kernel[None])
+    scaled = smooth + factors * (pairs.reference - smooth)
     return replace(pairs, target=scaled.clamp(0.0, 1.0))
 
 
@@ -89,7 +89,7 @@ def drawn_controls(
         return latents, None
     texture = generativity = None
     if config.texture:
-        texture = texture_richness(pairs.wanted)
+        texture = texture_richness(pairs.reference)
         if config.texture_jitter:
             places = 2.0 * draws.uniform(pairs.keys, "texture jitter").to(texture) - 1.0
             texture = texture * 2.0 ** (config.texture_jitter * places**3)

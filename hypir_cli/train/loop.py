@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from hypir_cli.config.schema import to_dict
 from hypir_cli.config.train import RunConfig, resolved_yaml
 from hypir_cli.errors import CheckpointError, HypirError, InputError
 from hypir_cli.train.balance import Balance
-from hypir_cli.train.data.feed import Feed
+from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.interrupts import stop_requests
 from hypir_cli.train.monitor import Monitor
 from hypir_cli.train.report import Observer, RunOutcome, StepReport, Window
@@ -72,11 +72,10 @@ def run_training(
     torch.manual_seed(config.seed + runtime.rank)
     if source is not None:
         state = load_checkpoint(source, stage, optimizers, expect=state, runtime=runtime)
-    validation = Validation(config, runtime=runtime)
     loop = _Loop(
         stage,
         optimizers,
-        validation,
+        Validation(config, runtime=runtime),
         config=config,
         runtime=runtime,
         observer=observer,
@@ -88,42 +87,36 @@ def run_training(
     return loop.run(replace(state, world_size=runtime.world_size))
 
 
+@dataclass(eq=False)
 class _Loop:
-    def __init__(
-        self,
-        stage: Stage,
-        optimizers: list[torch.optim.AdamW],
-        validation: Validation,
-        *,
-        config: RunConfig,
-        runtime: Runtime,
-        observer: Observer,
-    ) -> None:
-        self._stage = stage
-        self._optimizers = optimizers
-        self._validation = validation
-        self._config = config
-        self._runtime = runtime
-        self._observer = observer
-        self._scores: dict[str, float] = {}
-        self._window = Window(config, runtime=runtime)
-        self._monitor: Monitor | None = None
-        self._balance = Balance()
+    stage: Stage
+    optimizers: list[torch.optim.AdamW]
+    validation: Validation
+    _: KW_ONLY
+    config: RunConfig
+    runtime: Runtime
+    observer: Observer
+    _scores: dict[str, float] = field(default_factory=dict)
+    _monitor: Monitor | None = None
+    _balance: Balance = field(default_factory=Balance)
+
+    def __post_init__(self) -> None:
+        self._window = Window(self.config, runtime=self.runtime)
 
     def tell(self, message: str) -> None:
-        if self._runtime.is_main:
-            self._observer.on_message(message)
+        if self.runtime.is_main:
+            self.observer.on_message(message)
 
     def run(self, state: RunState) -> RunOutcome:
-        config, runtime = self._config, self._runtime
+        config, runtime = self.config, self.runtime
         with runtime.together():
             self._monitor = self._open_monitor(state)
-        feed = Feed(
+        prefetcher = Prefetcher(
             config,
             runtime=runtime,
             position=state.position,
-            needs_lq=self._stage.needs_lq,
-            teacher=self._stage.teacher,
+            needs_lq=self.stage.needs_lq,
+            teacher=self.stage.teacher,
             on_bad_file=lambda name, reason: self.tell(f"skipped {name}: {reason}"),
         )
         total = config.schedule.total_steps
@@ -133,16 +126,16 @@ class _Loop:
                 self._before()
             with stop_requests() as requested:
                 while state.step < total and not stopped:
-                    state = self._advance(state, feed)
+                    state = self._advance(state, prefetcher)
                     stopped = runtime.any(requested.is_set())
                     state = self._after(state, last=stopped or state.step == total)
         finally:
-            feed.close()
+            prefetcher.close()
             if self._monitor is not None:
                 self._monitor.close()
         return RunOutcome(
             run_dir=config.output_dir,
-            result=config.output_dir / self._stage.result_name,
+            result=config.output_dir / self.stage.result_name,
             step=state.step,
             interrupted=stopped and state.step < total,
             skipped=state.skipped,
@@ -150,8 +143,8 @@ class _Loop:
         )
 
     def _open_monitor(self, state: RunState) -> Monitor | None:
-        config = self._config
-        if not self._runtime.is_main:
+        config = self.config
+        if not self.runtime.is_main:
             return None
         try:
             config.output_dir.mkdir(parents=True, exist_ok=True)
@@ -169,50 +162,52 @@ class _Loop:
             ) from error
 
     def _open_tracker(self) -> WandbTracker | None:
-        config = self._config
+        config = self.config
         if not config.logging.wandb:
             return None
-        return self._runtime.open_wandb(
+        return self.runtime.open_wandb(
             config.logging.wandb, name=config.output_dir.name, settings=to_dict(config)
         )
 
     def _log(self, step: int, scalars: Mapping[str, float]) -> None:
-        with self._runtime.together():
+        with self.runtime.together():
             if self._monitor is not None:
                 self._monitor.log(step, scalars)
 
     def _tell_scores(self, step: int, scores: Mapping[str, float]) -> None:
-        if self._runtime.is_main:
-            self._observer.on_scores(step, scores)
+        if self.runtime.is_main:
+            self.observer.on_scores(step, scores)
 
     def _tell_means(self, step: int, means: Mapping[str, float]) -> None:
         self._log(step, means)
-        if self._runtime.is_main:
-            self._observer.on_log(step, means)
+        if self.runtime.is_main:
+            self.observer.on_log(step, means)
 
     def _before(self) -> None:
         """What validation says of the degraded images, and of the model before its first update."""
-        if not self._validation.has_scores:
+        if not self.validation.has_scores:
             return
-        scores = {f"lq/{k}": v for k, v in self._validation.baseline().items()}
-        scores |= {f"val/{k}": v for k, v in self._validation.scores(self._stage).items()}
+        scores = {f"lq/{k}": v for k, v in self.validation.baseline().items()}
+        scores |= {f"val/{k}": v for k, v in self.validation.scores(self.stage).items()}
         self._log(0, scores)
         self._tell_scores(0, scores)
 
-    def _advance(self, state: RunState, feed: Feed) -> RunState:
-        config, runtime = self._config, self._runtime
-        waited = feed.waited
-        outcome = update(self._stage, self._optimizers, feed, state, config=config, runtime=runtime)
+    def _advance(self, state: RunState, prefetcher: Prefetcher) -> RunState:
+        config, runtime = self.config, self.runtime
+        waited = prefetcher.waited
+        outcome = update(
+            self.stage, self.optimizers, prefetcher, state, config=config, runtime=runtime
+        )
         number = outcome.state.step
         self._check_skipped(outcome.state, skipped_before=state.skipped)
         if warning := self._balance.add(outcome.scalars):
             self.tell(warning)
         rates = config.schedule.rates(state.step)
         scalars = self._window.add(
-            outcome.scalars, rates=rates, state=outcome.state, waited=feed.waited - waited
+            outcome.scalars, rates=rates, state=outcome.state, waited=prefetcher.waited - waited
         )
         if runtime.is_main:
-            self._observer.on_step(
+            self.observer.on_step(
                 StepReport(step=number, total_steps=config.schedule.total_steps, scalars=scalars)
             )
         if number % config.logging.every == 0 or number == config.schedule.total_steps:
@@ -224,7 +219,7 @@ class _Loop:
             return
         self.tell(f"step {state.step}: a gradient was not finite, nothing was changed")
         # In fp16 an overflow above the smallest loss scale is how the scale is found.
-        if state.loss_scale > 1.0 or state.skipped_in_row < self._config.optim.max_skipped_steps:
+        if state.loss_scale > 1.0 or state.skipped_in_row < self.config.optim.max_skipped_steps:
             return
         raise HypirError(
             f"the gradients of {state.skipped_in_row} updates in a row were not finite, "
@@ -235,18 +230,18 @@ class _Loop:
 
     def _after(self, state: RunState, *, last: bool) -> RunState:
         """Samples, validation and checkpoint, each when it is due."""
-        config, step = self._config, state.step
+        config, step = self.config, state.step
         best = False
-        if self._validation.has_scores and (step % config.validation.every == 0 or last):
-            self._scores = self._validation.scores(self._stage)
+        if self.validation.has_scores and (step % config.validation.every == 0 or last):
+            self._scores = self.validation.scores(self.stage)
             scores = {f"val/{k}": v for k, v in self._scores.items()}
             self._log(step, scores)
             self._tell_scores(step, scores)
             state, best = self._judged(state)
         every = config.logging.samples_every
         if every and (step % every == 0 or last):
-            grid = self._validation.grid(self._stage)
-            with self._runtime.together():
+            grid = self.validation.grid(self.stage)
+            with self.runtime.together():
                 if self._monitor is not None:
                     path = config.output_dir / SAMPLE_DIR / f"step-{step}.png"
                     self._monitor.grid(step, path, grid)
@@ -255,7 +250,7 @@ class _Loop:
         return state
 
     def _judged(self, state: RunState) -> tuple[RunState, bool]:
-        kind = self._config.checkpoint.keep_best
+        kind = self.config.checkpoint.keep_best
         if kind == "none" or kind not in self._scores:
             return state, False
         score = self._scores[kind]
@@ -265,18 +260,18 @@ class _Loop:
         return replace(state, best_score=score, best_step=state.step), True
 
     def _save(self, state: RunState) -> None:
-        config = self._config
+        config = self.config
         folder = save_checkpoint(
-            config.output_dir, self._stage, self._optimizers, state, runtime=self._runtime
+            config.output_dir, self.stage, self.optimizers, state, runtime=self.runtime
         )
-        with self._runtime.together():
-            if self._runtime.is_main:
-                _replace_file(folder / self._stage.result_name, config.output_dir)
+        with self.runtime.together():
+            if self.runtime.is_main:
+                _replace_file(folder / self.stage.result_name, config.output_dir)
                 self._prune(state)
         self.tell(f"saved {folder}")
 
     def _prune(self, state: RunState) -> None:
-        config = self._config
+        config = self.config
         try:
             prune(config.output_dir, keep_last=config.checkpoint.keep_last, keep=state.best_step)
         except CheckpointError as error:

@@ -96,16 +96,8 @@ def build_gan_stage(backbone: Backbone, *, config: TrainGanConfig, runtime: Runt
     runtime.shard_frozen(backbone.denoiser)
     discriminator = perceptual = None
     if config.loss.adversarial > 0:
-        settings = config.discriminator
-        trunk = build_trunk(settings.trunk, seed=config.seed)
-        discriminator = Discriminator(
-            trunk,
-            hidden=settings.hidden,
-            patch_width=settings.patch_width,
-            pixel_width=settings.pixel_width,
-            pixel_scales=settings.pixel_scales,
-            seed=config.seed,
-        )
+        trunk = build_trunk(config.discriminator.trunk, seed=config.seed)
+        discriminator = Discriminator(trunk, config=config.discriminator, seed=config.seed)
         discriminator = discriminator.to(runtime.device)
     if config.loss.perceptual > 0:
         perceptual = _perceptual(config, discriminator)
@@ -195,7 +187,7 @@ def _adapt(backbone: Backbone, *, config: TrainGanConfig) -> tuple[CheckpointInf
     add_fresh_lora(
         backbone.denoiser, rank=lora.rank, alpha=alpha, targets=targets, seed=config.seed
     )
-    info = _with_lora(info, rank=lora.rank, alpha=alpha, targets=tuple(targets))
+    info = replace(info, lora_rank=lora.rank, lora_alpha=alpha, lora_targets=tuple(targets))
     return info, AdapterWeights(backbone.denoiser)
 
 
@@ -212,18 +204,13 @@ def _continue_lora(
     attach_lora(backbone.denoiser, state)
     if state.controls and backbone.control_embedding is not None:
         backbone.control_embedding.load_state_dict(dict(state.controls))
-    return _with_lora(
+    started = state.info
+    return replace(
         info,
-        rank=state.info.lora_rank,
-        alpha=state.info.lora_alpha,
-        targets=state.info.lora_targets,
+        lora_rank=started.lora_rank,
+        lora_alpha=started.lora_alpha,
+        lora_targets=started.lora_targets,
     )
-
-
-def _with_lora(
-    info: CheckpointInfo, *, rank: int | None, alpha: float | None, targets: tuple[str, ...]
-) -> CheckpointInfo:
-    return replace(info, lora_rank=rank, lora_alpha=alpha, lora_targets=targets)
 
 
 def _prompt_cache(backbone: Backbone, *, config: TrainGanConfig, runtime: Runtime) -> PromptCache:

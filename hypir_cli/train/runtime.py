@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.errors import DeviceError, HypirError
+from hypir_cli.errors import DeviceError, HypirError, first_line
 from hypir_cli.models.device import DTYPES
 from hypir_cli.train.sharding import shard_frozen
 from hypir_cli.train.watch import Watch
@@ -169,9 +169,8 @@ def _lost_others() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise HypirError(
-            f"another process of the run cannot be reached any more: {reason}",
+            f"another process of the run cannot be reached any more: {first_line(error)}",
             hint="its own output says why; go on from the last checkpoint with --resume auto",
         ) from error
 

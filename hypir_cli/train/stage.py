@@ -32,7 +32,7 @@ class Pairs:
     """Same shape: what the result shall be, where that is not the clean image."""
 
     @property
-    def wanted(self) -> Tensor:
+    def reference(self) -> Tensor:
         """`target`, or the clean images."""
         return self.gt if self.target is None else self.target
 

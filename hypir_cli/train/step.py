@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 
 from hypir_cli.config.schedule import OptimConfig
 from hypir_cli.config.train import RunConfig
-from hypir_cli.train.data.feed import Feed
+from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Stage
 from hypir_cli.train.state import RunState
@@ -58,7 +58,7 @@ def initial_state(config: RunConfig, *, kind: str, runtime: Runtime) -> RunState
 def update(
     stage: Stage,
     optimizers: Sequence[Optimizer],
-    feed: Feed,
+    prefetcher: Prefetcher,
     state: RunState,
     *,
     config: RunConfig,
@@ -71,7 +71,7 @@ def update(
             parameter.grad = None
     sums: dict[str, torch.Tensor] = {}
     for _ in range(accumulation):
-        scalars = stage.accumulate(feed.next(), scale=state.loss_scale / accumulation)
+        scalars = stage.accumulate(prefetcher.next(), scale=state.loss_scale / accumulation)
         for name, value in scalars.items():
             sums[name] = sums.get(name, 0.0) + value.float() / accumulation
     norms = _shared_gradients(stage, state, runtime=runtime)
@@ -82,7 +82,7 @@ def update(
     numbers = {name: float(value) for name, value in sums.items()}
     numbers |= {f"norm/{name}": norm for name, norm in norms.items()}
     moved = _after(state, finite=finite, fp16=config.optim.precision == "fp16")
-    moved = replace(moved, position=feed.position, ema_updates=stage.ema.num_updates)
+    moved = replace(moved, position=prefetcher.position, ema_updates=stage.ema.num_updates)
     return StepOutcome(state=moved, scalars=numbers)
 
 

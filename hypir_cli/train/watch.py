@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Protocol
 
 _log = logging.getLogger(__name__)
@@ -39,37 +40,27 @@ def end_process(reason: str) -> None:
     os._exit(1)
 
 
+@dataclass(eq=False)
 class Watch:
-    """This process's eye on the others; used as a context manager around the run.
+    """This process's eye on the others, from `start` to `leave`."""
 
-    Args:
-        store: Shared by all processes.
-        rank: This process.
-        world_size: Number of processes.
-        end: Ends this process; called with the reason.
-        every: Seconds between two looks.
-        patience: Seconds after which a process that has not counted on is given up.
-        grace: Seconds that this process has to end by itself after another one has failed.
-    """
+    store: Store
+    """Shared by all processes."""
+    _: KW_ONLY
+    rank: int
+    """This process."""
+    world_size: int
+    """Number of processes."""
+    end: Callable[[str], None] = end_process
+    """Ends this process; called with the reason."""
+    every: float = 2.0
+    """Seconds between two looks."""
+    patience: float = 40.0
+    """Seconds after which a process that has not counted on is given up."""
+    grace: float = 10.0
+    """Seconds that this process has to end by itself after another one has failed."""
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        rank: int,
-        world_size: int,
-        end: Callable[[str], None] = end_process,
-        every: float = 2.0,
-        patience: float = 40.0,
-        grace: float = 10.0,
-    ) -> None:
-        self._store = store
-        self._rank = rank
-        self._world_size = world_size
-        self._end = end
-        self._every = every
-        self._patience = patience
-        self._grace = grace
+    def __post_init__(self) -> None:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True, name="watch")
 
@@ -80,7 +71,7 @@ class Watch:
     def fail(self, reason: str) -> str:
         """Tell the others that this process fails; gives the reason of the first that did, which may be another."""
         try:
-            told = self._store.compare_set(_FAILURE, "", f"process {self._rank}: {reason}")
+            told = self.store.compare_set(_FAILURE, "", f"process {self.rank}: {reason}")
             return told.decode()
         except RuntimeError:
             return _LOST
@@ -90,31 +81,31 @@ class Watch:
         self._over.set()
         self._thread.join()
         try:
-            count = self._store.add(_LEFT, 1)
-            limit = time.monotonic() + self._patience
-            while self._rank == 0 and count < self._world_size and time.monotonic() < limit:
+            count = self.store.add(_LEFT, 1)
+            limit = time.monotonic() + self.patience
+            while self.rank == 0 and count < self.world_size and time.monotonic() < limit:
                 time.sleep(0.05)
-                count = self._store.add(_LEFT, 0)
+                count = self.store.add(_LEFT, 0)
         except RuntimeError:
             return
 
     def _look(self) -> None:
-        neighbour = (self._rank + 1) % self._world_size
+        neighbour = (self.rank + 1) % self.world_size
         seen, since = -1, time.monotonic()
-        while not self._over.wait(self._every):
+        while not self._over.wait(self.every):
             try:
-                self._store.add(f"beat {self._rank}", 1)
-                count = self._store.add(f"beat {neighbour}", 0)
-                if count != seen or self._store.add(_LEFT, 0):
+                self.store.add(f"beat {self.rank}", 1)
+                count = self.store.add(f"beat {neighbour}", 0)
+                if count != seen or self.store.add(_LEFT, 0):
                     seen, since = count, time.monotonic()
-                elif time.monotonic() - since > self._patience:
+                elif time.monotonic() - since > self.patience:
                     self.fail(f"process {neighbour} gives no sign of life any more.")
-                told = self._store.check([_FAILURE]) and self._store.get(_FAILURE).decode()
+                told = self.store.check([_FAILURE]) and self.store.get(_FAILURE).decode()
             except RuntimeError:
                 told = _LOST
             if told:
-                if not self._over.wait(self._grace):
-                    self._end(told)
+                if not self._over.wait(self.grace):
+                    self.end(told)
                 return
 
 

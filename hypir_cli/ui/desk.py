@@ -22,8 +22,8 @@ from hypir_cli.ui.gallery import (
     report_pairs,
     run_folder_task,
 )
-from hypir_cli.ui.photo import Shown, preview_place, restore_photo, thumbnail
-from hypir_cli.ui.shelf import Shelf
+from hypir_cli.ui.photo import Order, preview_place, restore_photo, thumbnail
+from hypir_cli.ui.shelf import Shelf, Shown
 from hypir_cli.ui.worker import Task, Worker
 
 
@@ -121,23 +121,12 @@ class Desk:
             InputError: There is none, or other work is not done.
             ConfigError: A setting is out of range.
         """
-        photo, config = self._photo(), settings(preset, values)
-        studio = self._studio
-        folder = studio.folder / secrets.token_hex(8)
+        order = self._order(preset, values)
 
         def work(task: Task) -> None:
-            self._show(
-                restore_photo(
-                    task,
-                    photo,
-                    config=config,
-                    engines=studio.engines,
-                    shelf=studio.shelf,
-                    folder=folder,
-                )
-            )
+            self._show(restore_photo(task, order))
 
-        return self._begin(Task(title=f"Restoring {photo.name}", run=work))
+        return self._begin(Task(title=f"Restoring {order.path.name}", run=work))
 
     def preview(self, place: tuple[float, float], preset: str, values: Mapping[str, Any]) -> Task:
         """Begin to restore one place of the photograph, (x, y) in 0..1.
@@ -146,24 +135,12 @@ class Desk:
             InputError: There is none, or other work is not done.
             ConfigError: A setting is out of range.
         """
-        photo, config = self._photo(), settings(preset, values)
-        studio = self._studio
-        folder = studio.folder / secrets.token_hex(8)
+        order = self._order(preset, values)
 
         def work(task: Task) -> None:
-            self._show(
-                preview_place(
-                    task,
-                    photo,
-                    place=place,
-                    config=config,
-                    engines=studio.engines,
-                    shelf=studio.shelf,
-                    folder=folder,
-                )
-            )
+            self._show(preview_place(task, order, place=place))
 
-        return self._begin(Task(title=f"Trying a place of {photo.name}", run=work))
+        return self._begin(Task(title=f"Trying a place of {order.path.name}", run=work))
 
     def restore_folder(
         self, source: Path, target: Path, preset: str, values: Mapping[str, Any]
@@ -219,10 +196,16 @@ class Desk:
             address = self._studio.shelf.comparison(rows, title=title, side_by_side=several)
             self._show(Shown(title=title, address=address))
 
-    def _photo(self) -> Path:
+    def _order(self, preset: str, values: Mapping[str, Any]) -> Order:
         if self.photo is None:
             raise InputError("there is no photograph yet.", hint="drop one, or type its path")
-        return self.photo
+        return Order(
+            path=self.photo,
+            config=settings(preset, values),
+            engines=self._studio.engines,
+            shelf=self._studio.shelf,
+            folder=self._studio.folder / secrets.token_hex(8),
+        )
 
     def _begin(self, task: Task) -> Task:
         """Start work on the photograph, unless something is not done."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -38,168 +37,97 @@ _MAKERS: dict[str, Callable[..., Any]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
 class PhotoTab:
-    """Parts of the tab for one photograph."""
+    """The tab for one photograph."""
 
-    file: Any
-    """Takes what is dropped or pasted."""
-    path: Any
-    """Takes a path."""
-    open: Any
-    """Opens it."""
-    picture: Any
-    """The photograph; a click tries a place."""
-    restore: Any
-    """Starts the work."""
-    cancel: Any
-    """Stops it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderTab:
-    """Parts of the tab for folders."""
-
-    source: Any
-    """Where the photographs are."""
-    target: Any
-    """Where results go."""
-    restore: Any
-    """Puts the folder into the queue."""
-    cancel: Any
-    """Stops the current work."""
-    clear: Any
-    """Takes back what waits."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryTab:
-    """Parts of the tab for earlier runs."""
-
-    find: Any
-    """Looks for reports."""
-    runs: Any
-    """Lists them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Parts of the page."""
-
-    tabs: Any
-    """The tabs themselves."""
-    photo: PhotoTab
-    """One photograph."""
-    folder: FolderTab
-    """A folder."""
-    history: HistoryTab
-    """Earlier runs."""
-    preset: Any
-    """Choice of presets."""
-    controls: list[Any]
-    """The controls, in the order of `CONTROLS`."""
-    command: Any
-    """The command line."""
-    problem: Any
-    """What is wrong with what was asked for."""
-    status: Any
-    """How the work stands."""
-    viewer: Any
-    """Before and after."""
-
-
-def lay_out() -> Parts:
-    """Make every part; inside a `gr.Blocks`."""
-    gr.HTML(_HEAD, elem_id="hypir-head")
-    with gr.Row(elem_id="hypir-grid"):
-        with gr.Column(elem_id="hypir-work", min_width=280):
-            with gr.Tabs() as tabs:
-                photo, folder, history = _photo_tab(), _folder_tab(), _history_tab()
-            problem = gr.HTML(elem_id="hypir-problem")
-        with gr.Column(elem_id="hypir-out", min_width=280):
-            status = gr.HTML(elem_id="hypir-status")
-            viewer = gr.HTML(viewer_html(None), elem_id="hypir-view")
-        with gr.Column(elem_id="hypir-settings", min_width=280):
-            preset, controls = _control_panel()
-            command = gr.Textbox(
-                label="The same on the command line",
+    def __init__(self) -> None:
+        with gr.Tab(PHOTO_TAB, id=PHOTO_TAB):
+            self.file = gr.File(
+                label="Drop a photograph, or paste it",
+                type="filepath",
+                height=120,
+                elem_id="hypir-drop",
+            )
+            with gr.Row(elem_classes="hypir-line"):
+                self.path = gr.Textbox(
+                    show_label=False,
+                    label="Path of a photograph",
+                    placeholder="or type its path",
+                    container=False,
+                    min_width=160,
+                    scale=4,
+                    elem_id="hypir-path",
+                )
+                self.open = gr.Button("Open", scale=1, min_width=80, elem_id="hypir-open")
+            # A click tries a place.
+            self.picture = gr.Image(
                 interactive=False,
-                lines=2,
-                buttons=["copy"],
-                elem_id="hypir-command",
+                buttons=[],
+                format="webp",
+                visible=False,
+                elem_id="hypir-picture",
             )
-    return Parts(
-        tabs=tabs,
-        photo=photo,
-        folder=folder,
-        history=history,
-        preset=preset,
-        controls=controls,
-        command=command,
-        problem=problem,
-        status=status,
-        viewer=viewer,
-    )
+            with gr.Row(elem_classes="hypir-line"):
+                self.restore = gr.Button(
+                    "Restore", variant="primary", min_width=80, elem_id="hypir-restore"
+                )
+                self.cancel = gr.Button("Cancel", min_width=80, elem_id="hypir-cancel")
 
 
-def _photo_tab() -> PhotoTab:
-    with gr.Tab(PHOTO_TAB, id=PHOTO_TAB):
-        file = gr.File(
-            label="Drop a photograph, or paste it",
-            type="filepath",
-            height=120,
-            elem_id="hypir-drop",
-        )
-        with gr.Row(elem_classes="hypir-line"):
-            path = gr.Textbox(
-                show_label=False,
-                label="Path of a photograph",
-                placeholder="or type its path",
-                container=False,
-                min_width=160,
-                scale=4,
-                elem_id="hypir-path",
+class FolderTab:
+    """The tab for folders."""
+
+    def __init__(self) -> None:
+        with gr.Tab(FOLDER_TAB, id=FOLDER_TAB):
+            self.source = gr.Textbox(
+                "", label="Folder with photographs", max_lines=1, elem_id="hypir-source"
             )
-            opened = gr.Button("Open", scale=1, min_width=80, elem_id="hypir-open")
-        picture = gr.Image(
-            interactive=False,
-            buttons=[],
-            format="webp",
-            visible=False,
-            elem_id="hypir-picture",
-        )
-        with gr.Row(elem_classes="hypir-line"):
-            restore = gr.Button("Restore", variant="primary", min_width=80, elem_id="hypir-restore")
-            cancel = gr.Button("Cancel", min_width=80, elem_id="hypir-cancel")
-    return PhotoTab(
-        file=file, path=path, open=opened, picture=picture, restore=restore, cancel=cancel
-    )
-
-
-def _folder_tab() -> FolderTab:
-    with gr.Tab(FOLDER_TAB, id=FOLDER_TAB):
-        source = gr.Textbox(
-            "", label="Folder with photographs", max_lines=1, elem_id="hypir-source"
-        )
-        target = gr.Textbox("", label="Folder for the results", max_lines=1, elem_id="hypir-target")
-        with gr.Row(elem_classes="hypir-line"):
-            restore = gr.Button(
-                "Restore all", variant="primary", min_width=80, elem_id="hypir-restore-all"
+            self.target = gr.Textbox(
+                "", label="Folder for the results", max_lines=1, elem_id="hypir-target"
             )
-            cancel = gr.Button("Cancel", min_width=80, elem_id="hypir-cancel-all")
-            clear = gr.Button("Clear queue", min_width=80, elem_id="hypir-clear")
-        gr.HTML(
-            '<p class="hypir-soft">Results that are there already are skipped: start it again to go on. Further folders wait '
-            "their turn.</p>"
-        )
-    return FolderTab(source=source, target=target, restore=restore, cancel=cancel, clear=clear)
+            with gr.Row(elem_classes="hypir-line"):
+                self.restore = gr.Button(
+                    "Restore all", variant="primary", min_width=80, elem_id="hypir-restore-all"
+                )
+                self.cancel = gr.Button("Cancel", min_width=80, elem_id="hypir-cancel-all")
+                self.clear = gr.Button("Clear queue", min_width=80, elem_id="hypir-clear")
+            gr.HTML(
+                '<p class="hypir-soft">Results that are there already are skipped: start it again to go on. Further folders wait '
+                "their turn.</p>"
+            )
 
 
-def _history_tab() -> HistoryTab:
-    with gr.Tab(HISTORY_TAB, id=HISTORY_TAB):
-        find = gr.Button("Runs in the folder for the results", elem_id="hypir-find-runs")
-        runs = gr.Radio(label="Runs", choices=[], elem_id="hypir-runs")
-    return HistoryTab(find=find, runs=runs)
+class HistoryTab:
+    """The tab for earlier runs."""
+
+    def __init__(self) -> None:
+        with gr.Tab(HISTORY_TAB, id=HISTORY_TAB):
+            self.find = gr.Button("Runs in the folder for the results", elem_id="hypir-find-runs")
+            self.runs = gr.Radio(label="Runs", choices=[], elem_id="hypir-runs")
+
+
+class Parts:
+    """Every part of the page; made inside a `gr.Blocks`."""
+
+    def __init__(self) -> None:
+        gr.HTML(_HEAD, elem_id="hypir-head")
+        with gr.Row(elem_id="hypir-grid"):
+            with gr.Column(elem_id="hypir-work", min_width=280):
+                with gr.Tabs() as self.tabs:
+                    self.photo, self.folder, self.history = PhotoTab(), FolderTab(), HistoryTab()
+                self.problem = gr.HTML(elem_id="hypir-problem")
+            with gr.Column(elem_id="hypir-out", min_width=280):
+                self.status = gr.HTML(elem_id="hypir-status")
+                self.viewer = gr.HTML(viewer_html(None), elem_id="hypir-view")
+            with gr.Column(elem_id="hypir-settings", min_width=280):
+                self.preset, self.controls = _control_panel()
+                self.command = gr.Textbox(
+                    label="The same on the command line",
+                    interactive=False,
+                    lines=2,
+                    buttons=["copy"],
+                    elem_id="hypir-command",
+                )
 
 
 def _control_panel() -> tuple[Any, list[Any]]:

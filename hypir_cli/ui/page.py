@@ -14,7 +14,7 @@ from hypir_cli.errors import HypirError, InputError
 from hypir_cli.ui.controls import CONTROLS, NO_PRESET, command_line, preset_values
 from hypir_cli.ui.desk import Desk, Desks, Studio
 from hypir_cli.ui.gallery import past_runs
-from hypir_cli.ui.layout import PHOTO_TAB, TABS, Parts, lay_out
+from hypir_cli.ui.layout import PHOTO_TAB, TABS, Parts
 from hypir_cli.ui.words import error_html, status_html, viewer_html
 
 TICK = 0.6
@@ -44,7 +44,7 @@ class Page:
             # A fixed key and secret, so that the browser's memory outlives the server. It holds nothing secret.
             memory = gr.BrowserState({}, storage_key="hypir", secret="hypir")
             seen = gr.State(())
-            parts = lay_out()
+            parts = Parts()
             timer = gr.Timer(TICK)
             self._connect_memory(blocks, parts, memory, seen)
             self._connect_work(parts, memory)

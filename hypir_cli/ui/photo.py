@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +15,13 @@ from hypir_cli.folder.pages import ComparisonRow
 from hypir_cli.images import ImageData, picture_on_white, read_image, write_image
 from hypir_cli.restore.folder import restore_folder
 from hypir_cli.ui.engines import EngineCache
-from hypir_cli.ui.shelf import Shelf
+from hypir_cli.ui.shelf import Shelf, Shown
 from hypir_cli.ui.worker import Task
 
 THUMBNAIL_SIDE = 1600
 """Longer side in pixels of the picture that is clicked on."""
 PREVIEW_SIDE = 512
 """Side in result pixels of the place that is tried."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """What the viewer shows."""
-
-    title: str
-    """What it is."""
-    address: str
-    """Page with the slider."""
-    downloads: tuple[tuple[str, str], ...] = ()
-    """Name and address of each result."""
-    notes: tuple[str, ...] = field(default=())
-    """What the run said about it."""
 
 
 def thumbnail(path: Path) -> tuple[Image.Image, tuple[int, int]]:
@@ -50,29 +36,34 @@ def thumbnail(path: Path) -> tuple[Image.Image, tuple[int, int]]:
     return picture.convert("RGB"), (image.height, image.width)
 
 
-def restore_photo(
-    task: Task,
-    path: Path,
-    *,
-    config: RestoreConfig,
-    engines: EngineCache,
-    shelf: Shelf,
-    folder: Path,
-) -> Shown:
-    """Restore a whole photograph into a folder by the folder run, exactly as the command line does.
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be made of a photograph."""
+
+    path: Path
+    """The photograph."""
+    config: RestoreConfig
+    """All settings."""
+    engines: EngineCache
+    """Where the model comes from."""
+    shelf: Shelf
+    """Gives the results their addresses."""
+    folder: Path
+    """New folder for the results."""
+
+
+def restore_photo(task: Task, order: Order) -> Shown:
+    """Restore a whole photograph by the folder run, exactly as the command line does.
 
     Args:
         task: Told how far it is.
-        path: The photograph.
-        config: All settings.
-        engines: Where the model comes from.
-        shelf: Gives the result its addresses.
-        folder: New folder for the result.
+        order: What is wanted.
 
     Raises:
         HypirError: The photograph or the settings cannot be used.
         Cancelled: The user stopped it.
     """
+    path, config, shelf = order.path, order.config, order.shelf
     samples = config.control.samples
     finished = 0
 
@@ -84,11 +75,11 @@ def restore_photo(
     task.advance(0.0, "loading")
     report = restore_folder(
         [path],
-        f"{folder}/",
+        f"{order.folder}/",
         config=config,
         load_describer=load_describer,
         on_tiles=on_tiles,
-        load_engine=engines.load,
+        load_engine=order.engines.load,
     )
     record = report.records[0]
     if record.status == "failed":
@@ -103,37 +94,25 @@ def restore_photo(
     )
 
 
-def preview_place(
-    task: Task,
-    path: Path,
-    *,
-    place: tuple[float, float],
-    config: RestoreConfig,
-    engines: EngineCache,
-    shelf: Shelf,
-    folder: Path,
-) -> Shown:
+def preview_place(task: Task, order: Order, *, place: tuple[float, float]) -> Shown:
     """Restore one tile around a place, before and after beside each other.
 
     Args:
         task: Told how far it is.
-        path: The photograph.
+        order: What is wanted; a size other than a scale is turned into the scale it means for this photograph.
         place: (x, y), each 0..1 of the photograph's width and height.
-        config: All settings; a size other than a scale is turned into the scale it means for this photograph.
-        engines: Where the model comes from.
-        shelf: Gives the pictures their addresses.
-        folder: New folder for the pictures.
 
     Raises:
         HypirError: The photograph or the settings cannot be used.
     """
+    path, config, folder = order.path, order.config, order.folder
     task.advance(0.0, "loading")
     image = read_image(path)
     scale = config.size.output_size(image.height, image.width)[0] / image.height
     side = max(16, round(PREVIEW_SIDE / scale))
     crop = _window(image, place, side=side)
     config = replace(config, size=replace(config.size, scale=scale, **_NO_OTHER_SIZE))
-    engine = engines.load(config)
+    engine = order.engines.load(config)
     outcome = engine.restore(
         crop,
         prompt=config.prompt.text,
@@ -146,7 +125,7 @@ def preview_place(
         for number, pixels in enumerate(outcome.samples, start=1)
     ]
     row = ComparisonRow(name=f"{path.name}, one place", before=before, after=tuple(after))
-    address = shelf.comparison([row], title=row.name, side_by_side=len(after) > 1)
+    address = order.shelf.comparison([row], title=row.name, side_by_side=len(after) > 1)
     return Shown(title=f"one place of {path.name}", address=address)
 
 

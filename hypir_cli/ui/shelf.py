@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -16,6 +17,20 @@ from hypir_cli.images.data import to_8bit
 
 ROUTE = "/hypir/file"
 """Where the server hands files out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What the viewer shows."""
+
+    title: str
+    """What it is."""
+    address: str
+    """Page with the slider."""
+    downloads: tuple[tuple[str, str], ...] = ()
+    """Name and address of each result."""
+    notes: tuple[str, ...] = ()
+    """What the run said about it."""
 
 
 class Shelf:

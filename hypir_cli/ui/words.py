@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from hypir_cli.ui.desk import Desk
 from hypir_cli.ui.gallery import FolderRun
-from hypir_cli.ui.photo import Shown
+from hypir_cli.ui.shelf import Shown
 from hypir_cli.ui.worker import Task
 
 _STATES = {

@@ -5,87 +5,30 @@ Image processors that ship without torchvision are used when it is absent; LLaVA
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from PIL import Image
 
 from hypir_cli.caption.models.base import CaptionInput, Outcome
-from hypir_cli.errors import BackboneError, DeviceError
+from hypir_cli.errors import BackboneError, DeviceError, first_line
 from hypir_cli.models.device import DTYPES, pick_device
 from hypir_cli.models.reach import limited_network
 
-LLAVA_MODEL = "llava-hf/llava-1.5-7b-hf"
-BLIP_MODEL = "Salesforce/blip-image-captioning-base"
 _PLAIN_CHAT = "USER: {image} {question} ASSISTANT:"
 """LLaVA 1.5's own turn format, for model folders without a chat template."""
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
-class ChatCaptioner:
-    """Any image-and-text chat model of transformers, asked one question per image.
+class LocalCaptioner(ABC):
+    """A captioning model of transformers with its processor.
 
     Args:
-        model: Folder or hub id.
-        question: What is asked.
-        revision: Hub revision.
-        max_tokens: Longest answer in tokens.
-        device: `auto`, `cpu`, `cuda[:N]` or `mps`.
-        precision: Number format; auto is bf16 on CUDA and fp32 elsewhere.
-
-    Raises:
-        BackboneError: The model cannot be loaded.
-    """
-
-    def __init__(
-        self,
-        model: str = LLAVA_MODEL,
-        *,
-        question: str,
-        revision: str | None = None,
-        max_tokens: int = 120,
-        device: str = "auto",
-        precision: Precision = "auto",
-    ) -> None:
-        from transformers import AutoModelForImageTextToText
-
-        self._network, self._processor = _load(
-            AutoModelForImageTextToText,
-            model,
-            revision=revision,
-            device=device,
-            precision=precision,
-        )
-        # Answers continue the prompt, so padding must stand in front of it.
-        self._processor.tokenizer.padding_side = "left"
-        if self._processor.tokenizer.pad_token is None:
-            self._processor.tokenizer.pad_token = self._processor.tokenizer.eos_token
-        self._prompt = _chat_prompt(self._processor, question)
-        self._max_tokens = max_tokens
-
-    def caption(self, inputs: Sequence[CaptionInput]) -> list[Outcome]:
-        """One greedy answer per image.
-
-        Raises:
-            DeviceError: Out of memory.
-        """
-        images = [[_roomy(item.image)] for item in inputs]
-        tokens = _processed(
-            self._processor, images, [self._prompt] * len(images), like=self._network
-        )
-        answers = _generate(self._network, tokens, max_tokens=self._max_tokens)
-        prompt_length = tokens["input_ids"].shape[1]
-        return _decoded(self._processor, answers[:, prompt_length:])
-
-
-class BlipCaptioner:
-    """BLIP: light, follows no instructions; a prefix steers how captions begin.
-
-    Args:
-        model: Folder or hub id.
-        prefix: Beginning of every caption, e.g. `a photograph of`; empty leaves the model free.
+        model: Folder or hub id; None takes the class's usual one.
+        template: What a chat model is asked, or how each caption of BLIP begins.
         revision: Hub revision.
         max_tokens: Longest caption in tokens.
         device: `auto`, `cpu`, `cuda[:N]` or `mps`.
@@ -95,27 +38,36 @@ class BlipCaptioner:
         BackboneError: The model cannot be loaded.
     """
 
+    kind: ClassVar[str]
+    """Name of the network's class in transformers."""
+    usual_model: ClassVar[str]
+    """Hub id of the model where none is named."""
+
     def __init__(
         self,
-        model: str = BLIP_MODEL,
+        model: str | None = None,
         *,
-        prefix: str = "",
+        template: str = "",
         revision: str | None = None,
         max_tokens: int = 120,
         device: str = "auto",
         precision: Precision = "auto",
     ) -> None:
-        from transformers import BlipForConditionalGeneration
+        import transformers
 
         self._network, self._processor = _load(
-            BlipForConditionalGeneration,
-            model,
+            getattr(transformers, self.kind),
+            model or self.usual_model,
             revision=revision,
             device=device,
             precision=precision,
         )
-        self._prefix = prefix
         self._max_tokens = max_tokens
+        self._text = self.prepare(template)
+
+    def prepare(self, template: str) -> str:
+        """The text that goes with every image."""
+        return template
 
     def caption(self, inputs: Sequence[CaptionInput]) -> list[Outcome]:
         """One greedy caption per image.
@@ -123,11 +75,59 @@ class BlipCaptioner:
         Raises:
             DeviceError: Out of memory.
         """
-        images = [_roomy(item.image) for item in inputs]
-        texts = [self._prefix] * len(images) if self._prefix else None
-        tokens = _processed(self._processor, images, texts, like=self._network)
+        tokens = self.tokens([_roomy(item.image) for item in inputs])
         answers = _generate(self._network, tokens, max_tokens=self._max_tokens)
-        return _decoded(self._processor, answers)
+        captions = answers[:, self.prompt_length(tokens) :]
+        texts = self._processor.batch_decode(captions, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    @abstractmethod
+    def tokens(self, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+        """What the network is given for images."""
+
+    @abstractmethod
+    def prompt_length(self, tokens: dict[str, torch.Tensor]) -> int:
+        """Tokens at the beginning of an answer that are not part of the caption."""
+
+
+class ChatCaptioner(LocalCaptioner):
+    """Any image-and-text chat model of transformers, asked one question per image."""
+
+    kind = "AutoModelForImageTextToText"
+    usual_model = "llava-hf/llava-1.5-7b-hf"
+
+    def prepare(self, template: str) -> str:
+        """The question as a turn of the chat; answers continue it, so padding must stand in front."""
+        tokenizer = self._processor.tokenizer
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return _chat_prompt(self._processor, template)
+
+    def tokens(self, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+        """One chat of one image each."""
+        texts = [self._text] * len(images)
+        return _processed(self._processor, [[image] for image in images], texts, like=self._network)
+
+    def prompt_length(self, tokens: dict[str, torch.Tensor]) -> int:
+        """The question."""
+        return int(tokens["input_ids"].shape[1])
+
+
+class BlipCaptioner(LocalCaptioner):
+    """BLIP: light, follows no instructions; a template such as `a photograph of` steers how captions begin."""
+
+    kind = "BlipForConditionalGeneration"
+    usual_model = "Salesforce/blip-image-captioning-base"
+
+    def tokens(self, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+        """The images and, where there is one, the beginning of every caption."""
+        texts = [self._text] * len(images) if self._text else None
+        return _processed(self._processor, images, texts, like=self._network)
+
+    def prompt_length(self, tokens: dict[str, torch.Tensor]) -> int:
+        """Nothing: the beginning is part of the caption."""
+        return 0
 
 
 def _load(
@@ -143,12 +143,12 @@ def _load(
             network = factory.from_pretrained(model, revision=revision, dtype=dtype)
     except ImportError as error:
         raise BackboneError(
-            f"the captioner {model} needs a package that is not installed: {_first_line(error)}.",
+            f"the captioner {model} needs a package that is not installed: {first_line(error).rstrip('.')}.",
             hint="pip install 'hypir[caption]'",
         ) from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BackboneError(
-            f"cannot load the captioner {model}: {_first_line(error)}.",
+            f"cannot load the captioner {model}: {first_line(error).rstrip('.')}.",
             hint=f"where there is network: hf download {model} --local-dir DIR; then --model DIR",
         ) from error
     return network.to(chosen).eval(), processor
@@ -193,15 +193,3 @@ def _generate(network: Any, tokens: dict[str, torch.Tensor], *, max_tokens: int)
             hint="use a smaller --batch, --dtype bf16, or a smaller --model",
         ) from error
     return answers
-
-
-def _decoded(processor: Any, answers: torch.Tensor) -> list[Outcome]:
-    texts: list[Outcome] = [
-        text.strip() for text in processor.batch_decode(answers, skip_special_tokens=True)
-    ]
-    return texts
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -9,7 +9,8 @@ from hypir_cli.caption.models.base import Captioner, CaptionInput, FixedCaptione
 from hypir_cli.caption.models.sidecar import SidecarCaptioner
 from hypir_cli.caption.models.wording import to_prompt
 from hypir_cli.config.caption import INSTRUCTION, CaptionerConfig
-from hypir_cli.errors import ConfigError, InputError
+from hypir_cli.config.extras import needing
+from hypir_cli.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,8 @@ def build_captioner(settings: CaptionerConfig, *, api_key: str | None = None) ->
 
 
 def _endpoint(settings: CaptionerConfig, api_key: str | None) -> Captioner:
-    try:
+    with needing("the openai captioner needs", extra="caption"):
         from hypir_cli.caption.models.endpoint import EndpointCaptioner
-    except ImportError as error:
-        raise ConfigError(
-            f"the openai captioner needs the package {error.name}.",
-            hint="pip install 'hypir[caption]'",
-        ) from error
     return EndpointCaptioner(
         settings.endpoint,
         question=INSTRUCTION if settings.template is None else settings.template,
@@ -70,20 +66,14 @@ def _endpoint(settings: CaptionerConfig, api_key: str | None) -> Captioner:
 
 
 def _local(settings: CaptionerConfig) -> Captioner:
-    from hypir_cli.caption.models.local import BLIP_MODEL, LLAVA_MODEL, BlipCaptioner, ChatCaptioner
+    from hypir_cli.caption.models.local import BlipCaptioner, ChatCaptioner
 
-    if settings.kind == "blip":
-        return BlipCaptioner(
-            settings.model or BLIP_MODEL,
-            prefix=settings.template or "",
-            revision=settings.revision,
-            max_tokens=settings.max_tokens,
-            device=settings.device,
-            precision=settings.dtype,
-        )
-    return ChatCaptioner(
-        settings.model or LLAVA_MODEL,
-        question=INSTRUCTION if settings.template is None else settings.template,
+    blip = settings.kind == "blip"
+    usual = "" if blip else INSTRUCTION
+    captioner = BlipCaptioner if blip else ChatCaptioner
+    return captioner(
+        settings.model or None,
+        template=usual if settings.template is None else settings.template,
         revision=settings.revision,
         max_tokens=settings.max_tokens,
         device=settings.device,

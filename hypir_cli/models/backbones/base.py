@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,6 @@ from hypir_cli.models.execution import (
     float32_weights,
     is_quantized,
     module_device,
-    set_execution_device,
 )
 from hypir_cli.models.memory import estimate_tile_bytes
 from hypir_cli.models.prediction import PredictionKind
@@ -118,31 +118,12 @@ class Backbone(ABC):
         texture_predictor: Guesses the texture for `auto`; None where the weights bring none (a LoRA may).
     """
 
+    reads_vae_alone: ClassVar[bool] = False
+    """Whether the class's `load` takes `only_vae`, which spares reading what encoding and decoding do not need."""
     traits: BackboneTraits
     denoiser: nn.Module
     control_embedding: ControlEmbedding | None = None
     texture_predictor: TexturePredictor | None = None
-
-    @classmethod
-    def load_vae(
-        cls,
-        base: str | None = None,
-        *,
-        revision: str | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        vae: str = "default",
-    ) -> Backbone:
-        """A backbone that encodes and decodes on a device; its text encoders are released, its denoiser stays away.
-
-        The arguments are those of the class's own `load`.
-        """
-        load: Callable[..., Backbone] = cls.load  # type: ignore[attr-defined]
-        backbone = load(base, revision=revision, device="cpu", dtype=dtype, vae=vae)
-        backbone.release_text_encoders()
-        backbone.components()["vae"].to(device)
-        set_execution_device(backbone.denoiser, torch.device(device))
-        return backbone
 
     @property
     def has_posterior(self) -> bool:

@@ -1,13 +1,19 @@
-"""Latents as token sequences, and the position ids that go with them, for the Flux families.
+"""Latents as token sequences, and the position ids that go with them, for the FLUX families.
 
 A token is a patch of 2x2 latent pixels; its values are ordered channel first, then row, then column of the patch.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from hypir_cli.models.backbones.base import PromptEmbeds
+from hypir_cli.models.backbones.flow import FlowBackbone
 
 PATCH = 2
 """Latent pixels along one side of a token."""
@@ -47,3 +53,40 @@ def grid_ids(*, height: int, width: int, axes: int) -> Tensor:
     ids[..., 1] = torch.arange(height)[:, None]
     ids[..., 2] = torch.arange(width)[None, :]
     return ids.flatten(0, 1)
+
+
+class PackedFlowBackbone(FlowBackbone):
+    """A flow transformer whose tokens are patches of 2x2 latent pixels."""
+
+    num_axes: ClassVar[int]
+    """Axes of a position id; row and column of a patch are axes 1 and 2."""
+
+    def latent_multiple(self) -> int:
+        """Side of a patch."""
+        return PATCH
+
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
+    ) -> Tensor:
+        """One call of the transformer on packed latents, with the timestep as a share of 1000."""
+        patches = patchify(self.to_denoiser(latents))
+        batch, _, height, width = patches.shape
+        sequence = self.to_denoiser(prompt.sequence)
+        output: Tensor = self.denoiser(
+            hidden_states=to_tokens(patches),
+            timestep=timestep.to(patches).expand(batch) / self.traits.num_train_timesteps,
+            encoder_hidden_states=sequence,
+            txt_ids=self.text_ids(sequence.shape[1]).to(patches.device),
+            img_ids=grid_ids(height=height, width=width, axes=self.num_axes).to(patches.device),
+            return_dict=False,
+            **self.conditions(prompt, control),
+        )[0]
+        return unpatchify(from_tokens(output, height=height, width=width))
+
+    def text_ids(self, length: int) -> Tensor:
+        """Position ids of the text's tokens, (length, num_axes)."""
+        return torch.zeros(length, self.num_axes)
+
+    @abstractmethod
+    def conditions(self, prompt: PromptEmbeds, control: Tensor | None) -> dict[str, Tensor | None]:
+        """What else this transformer is called with, by argument."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -45,10 +45,13 @@ class PretrainedBackbone(Backbone):
         BackboneError: The configurations are those of another kind of model.
     """
 
+    reads_vae_alone = True
     name: ClassVar[str]
     """Registry name."""
-    parts: ClassVar[Mapping[str, type[Any]]]
-    """Subfolder of the base -> class that reads it."""
+    networks: ClassVar[tuple[type[Any], type[Any]]]
+    """Classes of the VAE and of the denoiser."""
+    texts: ClassVar[Sequence[tuple[type[Any], type[Any]]]]
+    """Classes of each text encoder and its tokenizer, in the order of their subfolders: `text_encoder`, `text_encoder_2`..."""
 
     def __init__(
         self,
@@ -78,44 +81,16 @@ class PretrainedBackbone(Backbone):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         vae: str = DEFAULT,
+        only_vae: bool = False,
     ) -> Model:
         """The backbone from a diffusers-layout folder or a hub id; None takes the preset's ids.
 
-        `vae` is `default`, `small`, or a folder or hub id of one with the same latents.
+        `vae` is `default`, `small`, or a folder or hub id of one with the same latents. With `only_vae` the text encoders are not
+        there, and the denoiser has its shape and no numbers.
 
         Raises:
             BackboneError: The weights cannot be found, downloaded or read.
         """
-        return cls._read(
-            base, revision=revision, device=device, dtype=dtype, vae=vae, only_vae=False
-        )
-
-    @classmethod
-    def load_vae(
-        cls: type[Model],
-        base: str | None = None,
-        *,
-        revision: str | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        vae: str = DEFAULT,
-    ) -> Model:
-        """See `Backbone.load_vae`; here the denoiser has its shape and no numbers."""
-        return cls._read(
-            base, revision=revision, device=device, dtype=dtype, vae=vae, only_vae=True
-        )
-
-    @classmethod
-    def _read(
-        cls: type[Model],
-        base: str | None,
-        *,
-        revision: str | None,
-        device: torch.device | str,
-        dtype: torch.dtype,
-        vae: str,
-        only_vae: bool,
-    ) -> Model:
         family = find_family(cls.name)
         root = find_base(base, name=cls.name, preset=family.preset, revision=revision)
         scheduler_config = read_scheduler_config(root / "scheduler")
@@ -143,13 +118,17 @@ class PretrainedBackbone(Backbone):
 
     @classmethod
     def _present(cls, root: Path, *, only_vae: bool) -> dict[str, type[Any]]:
-        """The parts to read: all that the folder has, or VAE and denoiser."""
+        """The parts to read and their classes: all that the folder has, or VAE and denoiser."""
         family = find_family(cls.name)
+        parts = dict(zip(("vae", family.denoiser), cls.networks, strict=True))
         if only_vae:
-            return {part: cls.parts[part] for part in ("vae", family.denoiser)}
+            return parts
+        for number, (encoder, tokenizer) in enumerate(cls.texts, 1):
+            suffix = f"_{number}" if number > 1 else ""
+            parts |= {f"text_encoder{suffix}": encoder, f"tokenizer{suffix}": tokenizer}
         optional = family.preset.optional_components
         left_out = optional if missing_parts(root, optional) else ()
-        return {part: kind for part, kind in cls.parts.items() if part not in left_out}
+        return {part: kind for part, kind in parts.items() if part not in left_out}
 
     @classmethod
     def load_network(cls, kind: type[Any], root: Path, part: str, *, dtype: torch.dtype) -> Any:

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pkgutil import resolve_name
-from typing import Protocol, cast
+from typing import Any
 
 import torch
 
 from hypir_cli.config.families import find_family
 from hypir_cli.models.backbones.base import Backbone
-
-
-class Loader(Protocol):
-    """What every backbone class has as `load`, and by inheritance as `load_vae`."""
-
-    def __call__(
-        self,
-        base: str | None,
-        *,
-        revision: str | None,
-        device: torch.device | str,
-        dtype: torch.dtype,
-        vae: str,
-    ) -> Backbone:
-        """The backbone from a folder or hub id; None takes its own weights."""
+from hypir_cli.models.execution import set_execution_device
 
 
 def load_backbone(
@@ -52,6 +40,16 @@ def load_backbone(
         ConfigError: No backbone of that name.
         BackboneError: Its weights cannot be found, downloaded or read.
     """
-    kind = resolve_name(find_family(name).backbone)
-    load = cast("Loader", kind.load_vae if only_vae else kind.load)
-    return load(base, revision=revision, device=device, dtype=dtype, vae=vae)
+    kind: Any = resolve_name(find_family(name).backbone)
+    load: Callable[..., Backbone] = partial(
+        kind.load, base, revision=revision, dtype=dtype, vae=vae
+    )
+    if not only_vae:
+        return load(device=device)
+    if kind.reads_vae_alone:
+        return load(device=device, only_vae=True)
+    backbone = load(device="cpu")
+    backbone.release_text_encoders()
+    backbone.components()["vae"].to(device)
+    set_execution_device(backbone.denoiser, torch.device(device))
+    return backbone

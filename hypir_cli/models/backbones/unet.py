@@ -8,18 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from hypir_cli.models.backbones.controls import ControlEmbedding
 from hypir_cli.models.backbones.pretrained import PretrainedBackbone
 from hypir_cli.models.backbones.schedule import alphas_cumprod, look_up, prediction_kind
+from hypir_cli.models.backbones.text import dropped_text
 from hypir_cli.models.execution import compute_dtype, module_device
 from hypir_cli.models.prediction import PredictionKind
 
 
 class UNetBackbone(PretrainedBackbone):
-    """A U-Net with a schedule of noise levels."""
+    """A U-Net with a schedule of noise levels, and CLIP as its text encoder."""
+
+    networks = (AutoencoderKL, UNet2DConditionModel)
 
     def prepare(self, scheduler_config: Mapping[str, Any]) -> None:
         """Read the schedule."""
@@ -34,6 +37,11 @@ class UNetBackbone(PretrainedBackbone):
         """Pixels that the network's lowest level sees as one."""
         levels = len(self.denoiser_config.block_out_channels)
         return int(2 ** (levels - 1))
+
+    def token_overflow(self, prompt: str) -> str:
+        """What comes after CLIP's 77 tokens."""
+        tokenizer = self.tokenizers["tokenizer"]
+        return dropped_text(tokenizer, prompt, max_length=tokenizer.model_max_length)
 
     def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
         """`alphas_cumprod` of the model's own schedule."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hypir_cli.errors import BackboneError
+from hypir_cli.errors import BackboneError, first_line
 from hypir_cli.models.perceptual.efficientnet import EfficientNetLite, load_efficientnet_lite0
 from hypir_cli.models.reach import limited_network
 
@@ -277,9 +277,8 @@ def _transformers_convnext(name: str) -> Trunk:
 
 
 def _no_weights(what: str, error: Exception) -> BackboneError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return BackboneError(
-        f"the weights of the discriminator trunk ({what}) cannot be had: {reason}",
+        f"the weights of the discriminator trunk ({what}) cannot be had: {first_line(error)}",
         hint=f"download them once with a connection, or choose discriminator.trunk: {EFFICIENTNET}",
     )
 

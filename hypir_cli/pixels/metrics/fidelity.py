@@ -16,6 +16,8 @@ from hypir_cli.pixels.exact import outside_autocast
 from hypir_cli.pixels.precision import in_float64
 
 ColorSpace = Literal["rgb", "y"]
+MAX_DECIBEL = 100.0
+"""What equal images count in dB where a mean is to stay finite."""
 
 _SSIM_RADIUS = 5
 _SSIM_SIGMA = 1.5

@@ -16,14 +16,7 @@ from torch import Tensor
 from hypir_cli.config.solve import DpsConfig
 from hypir_cli.solvers.priors.base import LearnedVariance, Prior
 from hypir_cli.solvers.samplers.levels import ReverseStep, reverse_steps
-from hypir_cli.solvers.samplers.measurement import (
-    Measurement,
-    Progress,
-    Solution,
-    decoded,
-    silent,
-    solution,
-)
+from hypir_cli.solvers.samplers.measurement import Measurement, Problem, Solution, decoded
 from hypir_cli.solvers.samplers.noise import NoiseSource
 
 Cost = Callable[[Tensor], Tensor]
@@ -45,28 +38,23 @@ class _Estimate:
 
 
 def sample_dps(
-    prior: Prior,
-    measurement: Measurement,
-    noise: NoiseSource,
+    problem: Problem,
     *,
     settings: DpsConfig,
     scale: float,
     steps: int,
     select: bool = False,
-    on_step: Progress = silent,
 ) -> Solution:
     """Images that the prior and the measurement agree with.
 
     Args:
-        prior: Diffusion prior.
-        measurement: What is known.
-        noise: All random numbers.
+        problem: What is given.
         settings: How proposals are chosen; its own `scale` is not read.
         scale: Step along the gradient; 0 leaves the prior alone.
         steps: Timesteps, evenly spaced.
         select: Choose among proposals (DPPS), and start from the measurement instead of noise alone.
-        on_step: Told after each step.
     """
+    prior, measurement, noise = problem.prior, problem.measurement, problem.noise
     levels = reverse_steps(prior.alphas_cumprod, steps=steps)
     x = noise.normal("start")
     if select:
@@ -82,10 +70,10 @@ def sample_dps(
             x = _best(mean, estimate, level, cost, noise, settings=settings, number=number)
         else:
             x = mean + estimate.deviation * noise.normal(f"step {number}")
-        on_step(number, len(levels))
+        problem.on_step(number, len(levels))
     with torch.no_grad():
         images = prior.decode(x)
-    return solution(measurement, images, calls=len(levels), gradient_calls=len(levels))
+    return problem.solution(images, calls=len(levels), gradient_calls=len(levels))
 
 
 def num_candidates(alpha: float, *, most: int) -> int:

@@ -10,16 +10,8 @@ import torch
 from hypir_cli.config.solve import LatinoConfig
 from hypir_cli.errors import ConfigError
 from hypir_cli.solvers.operators.base import HasAdjoint, HasGuess, HasProx, Operator, conjugate_prox
-from hypir_cli.solvers.priors.base import Prior
 from hypir_cli.solvers.samplers.levels import edm_sigmas
-from hypir_cli.solvers.samplers.measurement import (
-    Measurement,
-    Progress,
-    Solution,
-    silent,
-    solution,
-)
-from hypir_cli.solvers.samplers.noise import NoiseSource
+from hypir_cli.solvers.samplers.measurement import Measurement, Problem, Solution
 
 LEAST_NOISE = 1e-3
 """Noise that is assumed where none is told, so that the proximal step stays well conditioned."""
@@ -41,44 +33,39 @@ def require_adjoint(operator: Operator, *, method: str) -> None:
 
 @torch.no_grad()
 def sample_latino(
-    prior: Prior,
-    measurement: Measurement,
-    noise: NoiseSource,
+    problem: Problem,
     *,
     settings: LatinoConfig,
     start: float,
     steps: int,
-    on_step: Progress = silent,
 ) -> Solution:
     """Images that the prior and the measurement agree with.
 
     Args:
-        prior: Diffusion prior.
-        measurement: What is known.
-        noise: All random numbers.
+        problem: What is given.
         settings: Last level, and how much the measurement counts; its own `start` is not read.
         start: First noise level.
         steps: Noise levels, one call each.
-        on_step: Told after each level.
 
     Raises:
         ConfigError: The operator has neither a proximal step nor a transpose.
     """
+    prior, measurement = problem.prior, problem.measurement
     require_adjoint(measurement.operator, method="latino")
     start = min(start, prior.sigma_max)
     sigmas = edm_sigmas(steps=steps, sigma_max=start, sigma_min=min(settings.end, start))[:-1]
     images = measurement.first_image()
     clean = prior.encode(images)
     for number, sigma in enumerate(sigmas, 1):
-        fresh = noise.normal(f"level {number}")
+        fresh = problem.noise.normal(f"level {number}")
         clean = prior.denoise(clean.to(fresh) + sigma * fresh, sigma)
         proposed = prior.decode(clean)
         images = _agree(measurement, proposed, variance=_variance(settings.trust, sigma))
         if number < steps:
             # Only what the measurement changed goes through the encoder: its own errors would add up over the levels.
             clean = clean + (prior.encode(images) - prior.encode(proposed)).to(clean)
-        on_step(number, steps)
-    return solution(measurement, images, calls=steps, gradient_calls=0)
+        problem.on_step(number, steps)
+    return problem.solution(images, calls=steps, gradient_calls=0)
 
 
 def _variance(trust: float, sigma: float) -> float:

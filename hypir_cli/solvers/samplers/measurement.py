@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hypir_cli.solvers.operators.base import HasDagger, HasGuess, Operator, num_measured
 from hypir_cli.solvers.priors.base import Prior
+from hypir_cli.solvers.samplers.noise import NoiseSource
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
@@ -78,14 +79,23 @@ def decoded(prior: Prior, x: Tensor) -> Tensor:
     return images
 
 
-@torch.no_grad()
-def solution(
-    measurement: Measurement, images: Tensor, *, calls: int, gradient_calls: int
-) -> Solution:
-    """A finished batch with its residuals."""
-    return Solution(
-        images=images,
-        residual=measurement.residual(images),
-        calls=calls,
-        gradient_calls=gradient_calls,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What every sampler is given."""
+
+    prior: Prior
+    """Diffusion prior."""
+    measurement: Measurement
+    """What is known."""
+    noise: NoiseSource
+    """All random numbers."""
+    on_step: Progress = silent
+    """Told after each noise level."""
+
+    @torch.no_grad()
+    def solution(self, images: Tensor, *, calls: int, gradient_calls: int) -> Solution:
+        """A finished batch with its residuals."""
+        residual = self.measurement.residual(images)
+        return Solution(
+            images=images, residual=residual, calls=calls, gradient_calls=gradient_calls
+        )

@@ -13,17 +13,8 @@ from torch import Tensor
 
 from hypir_cli.config.solve import SpgdConfig
 from hypir_cli.solvers.operators.base import num_measured
-from hypir_cli.solvers.priors.base import Prior
 from hypir_cli.solvers.samplers.levels import edm_sigmas
-from hypir_cli.solvers.samplers.measurement import (
-    Measurement,
-    Progress,
-    Solution,
-    decoded,
-    silent,
-    solution,
-)
-from hypir_cli.solvers.samplers.noise import NoiseSource
+from hypir_cli.solvers.samplers.measurement import Problem, Solution, decoded
 
 PUBLISHED_SIGMA_MAX = 100.0
 """First noise level of the published method."""
@@ -53,32 +44,27 @@ class Momentum:
 
 
 def sample_spgd(
-    prior: Prior,
-    measurement: Measurement,
-    noise: NoiseSource,
+    problem: Problem,
     *,
     settings: SpgdConfig,
     lr: float,
     steps: int,
     sigma_max: float = PUBLISHED_SIGMA_MAX,
-    on_step: Progress = silent,
 ) -> Solution:
     """Images that the prior and the measurement agree with.
 
     Args:
-        prior: Diffusion prior.
-        measurement: What is known.
-        noise: All random numbers; SPGD draws only the start.
+        problem: What is given; of its noise SPGD draws only the start.
         settings: Warm-up, momentum and stopping; its own `lr` and `sigma_max` are not read.
         lr: Step along the gradient of ||y - A(x0)||^2 at the start.
         steps: Noise levels.
         sigma_max: First noise level, at most what the prior knows. The measurement's first image lies under the noise: nothing of it
             is left at the published level, but at lower ones it saves levels.
-        on_step: Told after each level.
     """
+    prior, measurement = problem.prior, problem.measurement
     first = min(sigma_max, prior.sigma_max)
     sigmas = edm_sigmas(steps=steps, sigma_max=first, sigma_min=min(settings.sigma_min, first))
-    x = sigmas[0] * noise.normal("start")
+    x = sigmas[0] * problem.noise.normal("start")
     with torch.no_grad():
         x = x + prior.encode(measurement.first_image()).to(x)
     data_calls = 0
@@ -88,24 +74,21 @@ def sample_spgd(
             momentum = Momentum(settings.momentum)
         length = lr * (1.0 - settings.decay * index / steps)
         for _ in range(settings.warmup):
-            x, moved = _data_step(
-                prior, measurement, x, sigma, length, momentum, stop=settings.stop
-            )
+            x, moved = _data_step(problem, x, sigma, length, momentum, stop=settings.stop)
             data_calls += 1
             if not moved:
                 break
         with torch.no_grad():
             clean = prior.denoise(x, sigma)
             x = x + (following - sigma) / sigma * (x - clean)
-        on_step(index + 1, steps)
+        problem.on_step(index + 1, steps)
     with torch.no_grad():
         images = prior.decode(x)
-    return solution(measurement, images, calls=data_calls + steps, gradient_calls=data_calls)
+    return problem.solution(images, calls=data_calls + steps, gradient_calls=data_calls)
 
 
 def _data_step(
-    prior: Prior,
-    measurement: Measurement,
+    problem: Problem,
     x: Tensor,
     sigma: float,
     length: float,
@@ -114,6 +97,7 @@ def _data_step(
     stop: bool,
 ) -> tuple[Tensor, bool]:
     """One step down the measurement's error through the denoiser, and whether any image still needed it."""
+    prior, measurement = problem.prior, problem.measurement
     x = x.detach().requires_grad_(True)
     error = measurement.errors(decoded(prior, prior.denoise(x, sigma))).square().sum(dim=1)
     wanted = torch.ones_like(error, dtype=torch.bool)

@@ -82,7 +82,9 @@ def _together(pairs: Sequence[Pairs]) -> Pairs:
     return Pairs(
         lq=torch.cat([pair.lq for pair in pairs]),
         gt=torch.cat([pair.gt for pair in pairs]),
-        target=torch.cat([pair.wanted for pair in pairs]) if pairs[0].target is not None else None,
+        target=torch.cat([pair.reference for pair in pairs])
+        if pairs[0].target is not None
+        else None,
         prompts=tuple(prompt for pair in pairs for prompt in pair.prompts),
         keys=tuple(key for pair in pairs for key in pair.keys),
     )

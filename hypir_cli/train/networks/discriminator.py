@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypir_cli.config.adversarial import DiscriminatorConfig
 from hypir_cli.models.perceptual.trunks import Trunk, TrunkFeatures
 from hypir_cli.train.networks.spectral import SpectralConv2d, SpectralLinear
 from hypir_cli.train.networks.unet import PixelUNet
@@ -50,10 +51,7 @@ class DiscriminatorHeads(nn.Module):
     Args:
         channels: Channels of each feature map.
         pooled_dim: Length of the pooled vector; 0 for none.
-        hidden: Width of each head.
-        patch_width: Width of the head that judges patches of the images themselves; 0 for none.
-        pixel_width: Width of the head that judges every pixel of the images themselves; 0 for none.
-        pixel_scales: How often that head halves the side.
+        config: Widths of these heads, and of those that judge patches and pixels of the images themselves.
         seed: Seed of the weights; the same on every rank of a distributed run.
     """
 
@@ -62,19 +60,17 @@ class DiscriminatorHeads(nn.Module):
         channels: Sequence[int],
         *,
         pooled_dim: int,
-        hidden: int = 512,
-        patch_width: int = 0,
-        pixel_width: int = 0,
-        pixel_scales: int = 3,
+        config: DiscriminatorConfig,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        hidden, pixels = config.hidden, config.pixel_width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.maps = nn.ModuleList([_map_head(width, hidden) for width in channels])
             self.pooled = _vector_head(pooled_dim, hidden) if pooled_dim else None
-            self.patches = _patch_head(patch_width) if patch_width else None
-            self.pixels = PixelUNet(pixel_width, scales=pixel_scales) if pixel_width else None
+            self.patches = _patch_head(config.patch_width) if config.patch_width else None
+            self.pixels = PixelUNet(pixels, scales=config.pixel_scales) if pixels else None
 
     def forward(self, features: TrunkFeatures) -> list[Tensor]:
         """Logits, one (B, h, w) per map, (B, 1) for the pooled vector if there is one, and last, of the images themselves, (B, H / 8,
@@ -99,33 +95,15 @@ class Discriminator(nn.Module):
 
     Args:
         trunk: Feature extractor; it is frozen and stays in evaluation mode.
-        hidden: Width of the heads.
-        patch_width: Width of a further head that judges patches of the images themselves; 0 for none.
-        pixel_width: Width of a further head that judges every pixel; 0 for none.
-        pixel_scales: How often that head halves the side.
+        config: Widths of the heads.
         seed: Seed of the heads' weights.
     """
 
-    def __init__(
-        self,
-        trunk: Trunk,
-        *,
-        hidden: int = 512,
-        patch_width: int = 0,
-        pixel_width: int = 0,
-        pixel_scales: int = 3,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, trunk: Trunk, *, config: DiscriminatorConfig, seed: int = 0) -> None:
         super().__init__()
         self.trunk = trunk.requires_grad_(False).eval()
         self.heads = DiscriminatorHeads(
-            trunk.channels,
-            pooled_dim=trunk.pooled_dim,
-            hidden=hidden,
-            patch_width=patch_width,
-            pixel_width=pixel_width,
-            pixel_scales=pixel_scales,
-            seed=seed,
+            trunk.channels, pooled_dim=trunk.pooled_dim, config=config, seed=seed
         )
 
     def features(self, images: Tensor) -> TrunkFeatures:

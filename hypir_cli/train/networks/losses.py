@@ -99,8 +99,7 @@ def log_pixel_loss(images: Tensor, target: Tensor) -> Tensor:
 
     A decibel is 0.23 whatever an image starts from; errors below `ERROR_FLOOR` count less and less.
     """
-    errors = (images.float() - target.float()).square().flatten(1).mean(1)
-    return (errors + ERROR_FLOOR).log().mean()
+    return _log_mean((images.float() - target.float()).square(), floor=ERROR_FLOOR)
 
 
 def absolute_loss(images: Tensor, target: Tensor) -> Tensor:
@@ -113,8 +112,11 @@ def log_absolute_loss(images: Tensor, target: Tensor) -> Tensor:
 
     A decibel is 0.115 whatever an image starts from; errors below `ABSOLUTE_FLOOR` count less and less.
     """
-    errors = (images.float() - target.float()).abs().flatten(1).mean(1)
-    return (errors + ABSOLUTE_FLOOR).log().mean()
+    return _log_mean((images.float() - target.float()).abs(), floor=ABSOLUTE_FLOOR)
+
+
+def _log_mean(errors: Tensor, *, floor: float) -> Tensor:
+    return (errors.flatten(1).mean(1) + floor).log().mean()
 
 
 _IMAGE_LOSSES = {

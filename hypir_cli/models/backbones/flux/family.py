@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from hypir_cli.config.family import BackbonePreset, ParameterCounts
+from hypir_cli.models.backbones import parts
 
-from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
-from hypir_cli.models.backbones.parts import FEED_FORWARD, JOINT_ATTENTION, TWO_TEXT_ENCODERS
-
-FAMILY = Family(
-    name="flux",
-    backbone="hypir_cli.models.backbones.flux.backbone:FluxBackbone",
+FAMILY = parts.built_in(
+    "flux",
+    "FluxBackbone",
     preset=BackbonePreset(
         base="black-forest-labs/FLUX.1-dev",
         gated=True,
-        components=("vae", "transformer", *TWO_TEXT_ENCODERS, "scheduler"),
+        components=("vae", "transformer", *parts.TWO_TEXT_ENCODERS, "scheduler"),
         small_vae="madebyollin/taef1",
         # Told to [dev], which was distilled from guided sampling; 1 asks for the plain conditional model. [schnell] has no such input.
         guidance=1.0,
         native_tile=1024,
-        lora_targets=(*JOINT_ATTENTION, *FEED_FORWARD, "proj_mlp", "proj_out"),
+        lora_targets=(*parts.JOINT_ATTENTION, *parts.FEED_FORWARD, "proj_mlp", "proj_out"),
         licence=(
             "FLUX.1 [dev] is under a non-commercial licence; FLUX.1 [schnell] is under Apache-2.0."
         ),
     ),
-    train_preset=Path(__file__).with_name("train.yaml"),
     parameters=ParameterCounts(
         denoiser=11_901_408_320,
         quantizable=11_834_228_736,
-        vae=83_819_683,
         text_encoders=4_885_371_136,
-        small_vae=2_458_899,
+        vae=parts.KL_16,
     ),
-    denoiser="transformer",
-    kohya="hypir_cli.models.lora.kohya:flux_names",
+    kohya="flux_names",
 )

@@ -8,7 +8,7 @@ pooled prompt vector, so texture and generativity are added to its timestep embe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
@@ -18,23 +18,13 @@ from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.base import PromptEmbeds
 from hypir_cli.models.backbones.controls import ControlEmbedding
-from hypir_cli.models.backbones.flow import FlowBackbone
-from hypir_cli.models.backbones.packing import (
-    PATCH,
-    from_tokens,
-    grid_ids,
-    patchify,
-    to_tokens,
-    unpatchify,
-)
+from hypir_cli.models.backbones.packing import PackedFlowBackbone, patchify, unpatchify
 from hypir_cli.models.execution import module_device
 
 TEXT_LENGTH = 512
 """Tokens of the text sequence."""
 TEXT_DEPTHS = (0.25, 0.5, 0.75)
 """Depths in the language model whose states are the text: layers 9, 18 and 27 of 36."""
-NUM_AXES = 4
-"""Axes of a position id: image, row, column, place in the text."""
 
 
 class ControlledTimeEmbedding(nn.Module):
@@ -56,7 +46,7 @@ class ControlledTimeEmbedding(nn.Module):
         return embedding if guidance is None else embedding + guidance / 1000.0
 
 
-class Flux2Backbone(FlowBackbone):
+class Flux2Backbone(PackedFlowBackbone):
     """FLUX.2 [klein] behind the contract.
 
     Raises:
@@ -64,20 +54,13 @@ class Flux2Backbone(FlowBackbone):
     """
 
     name = "flux2"
-    parts: ClassVar[Mapping[str, type[Any]]] = {
-        "vae": AutoencoderKLFlux2,
-        "transformer": Flux2Transformer2DModel,
-        "text_encoder": Qwen3ForCausalLM,
-        "tokenizer": Qwen2TokenizerFast,
-    }
+    networks = (AutoencoderKLFlux2, Flux2Transformer2DModel)
+    texts = ((Qwen3ForCausalLM, Qwen2TokenizerFast),)
+    num_axes = 4  # image, row, column, place in the text
 
     def prepare(self, scheduler_config: Mapping[str, Any]) -> None:
         """Refuse a network with a guidance embedding."""
         _require_klein(self.denoiser)
-
-    def latent_multiple(self) -> int:
-        """Side of a patch."""
-        return PATCH
 
     @property
     def text_layers(self) -> tuple[int, ...]:
@@ -121,23 +104,15 @@ class Flux2Backbone(FlowBackbone):
         ids = tokenizer(prompt, verbose=False).input_ids
         return str(tokenizer.decode(ids[max(0, TEXT_LENGTH - wrapping) :])).strip()
 
-    def call_denoiser(
-        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
-    ) -> Tensor:
-        """One call of the transformer on packed latents, with the timestep as a share of 1000."""
-        patches = patchify(self.to_denoiser(latents))
-        batch, _, height, width = patches.shape
-        sequence = self.to_denoiser(prompt.sequence)
-        output: Tensor = self.denoiser(
-            hidden_states=to_tokens(patches),
-            timestep=timestep.to(patches).expand(batch) / self.traits.num_train_timesteps,
-            guidance=None if control is None else control.to(patches),
-            encoder_hidden_states=sequence,
-            txt_ids=_text_ids(sequence.shape[1]).to(patches.device),
-            img_ids=grid_ids(height=height, width=width, axes=NUM_AXES).to(patches.device),
-            return_dict=False,
-        )[0]
-        return unpatchify(from_tokens(output, height=height, width=width))
+    def text_ids(self, length: int) -> Tensor:
+        """The place in the text on the last axis."""
+        ids = super().text_ids(length)
+        ids[:, 3] = torch.arange(length)
+        return ids
+
+    def conditions(self, prompt: PromptEmbeds, control: Tensor | None) -> dict[str, Tensor | None]:
+        """Texture and generativity, which `ControlledTimeEmbedding` takes in place of a guidance strength."""
+        return {"guidance": None if control is None else self.to_denoiser(control)}
 
     def control_dim(self) -> int:
         """Width of the timestep embedding."""
@@ -172,9 +147,3 @@ def _require_klein(transformer: Any) -> None:
         "this FLUX.2 transformer has a guidance embedding, so it is not a [klein] model.",
         hint="use a FLUX.2 [klein] base, e.g. black-forest-labs/FLUX.2-klein-base-4B",
     )
-
-
-def _text_ids(length: int) -> Tensor:
-    ids = torch.zeros(length, NUM_AXES)
-    ids[:, 3] = torch.arange(length)
-    return ids

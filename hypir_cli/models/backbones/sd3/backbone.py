@@ -6,8 +6,7 @@ zeros, as its makers intended. Texture and generativity are added to the pooled 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
 
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
@@ -27,16 +26,11 @@ class Sd3Backbone(FlowBackbone):
     """SD3 behind the contract; T5 may be absent."""
 
     name = "sd3"
-    parts: ClassVar[Mapping[str, type[Any]]] = {
-        "vae": AutoencoderKL,
-        "transformer": SD3Transformer2DModel,
-        "text_encoder": CLIPTextModelWithProjection,
-        "text_encoder_2": CLIPTextModelWithProjection,
-        "text_encoder_3": T5EncoderModel,
-        "tokenizer": CLIPTokenizer,
-        "tokenizer_2": CLIPTokenizer,
-        "tokenizer_3": T5TokenizerFast,
-    }
+    networks = (AutoencoderKL, SD3Transformer2DModel)
+    texts = (
+        *2 * ((CLIPTextModelWithProjection, CLIPTokenizer),),
+        (T5EncoderModel, T5TokenizerFast),
+    )
 
     def latent_multiple(self) -> int:
         """Side of a patch."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hypir_cli.config.family import ParameterCounts
+from hypir_cli.models.backbones.parts import KL_16
 from hypir_cli.models.backbones.sd3.family import FAMILY as SD3
 
 FAMILY = replace(
@@ -15,10 +16,6 @@ FAMILY = replace(
     preset=replace(SD3.preset, base="stabilityai/stable-diffusion-3.5-large"),
     train_preset=Path(__file__).with_name("train.yaml"),
     parameters=ParameterCounts(
-        denoiser=8_056_627_520,
-        quantizable=8_014_315_520,
-        vae=83_819_683,
-        text_encoders=5_580_620_800,
-        small_vae=2_458_899,
+        denoiser=8_056_627_520, quantizable=8_014_315_520, text_encoders=5_580_620_800, vae=KL_16
     ),
 )

@@ -9,18 +9,17 @@ was made safe for float16 (such as madebyollin/sdxl-vae-fp16-fix) keeps all of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from hypir_cli.models.backbones.base import PromptEmbeds
-from hypir_cli.models.backbones.text import clip_embeddings, dropped_text, token_ids
+from hypir_cli.models.backbones.text import clip_embeddings, token_ids
 from hypir_cli.models.backbones.unet import UNetBackbone, call_unet
 
 
@@ -28,14 +27,7 @@ class SdxlBackbone(UNetBackbone):
     """SDXL behind the contract."""
 
     name = "sdxl"
-    parts: ClassVar[Mapping[str, type[Any]]] = {
-        "vae": AutoencoderKL,
-        "unet": UNet2DConditionModel,
-        "text_encoder": CLIPTextModel,
-        "text_encoder_2": CLIPTextModelWithProjection,
-        "tokenizer": CLIPTokenizer,
-        "tokenizer_2": CLIPTokenizer,
-    }
+    texts = ((CLIPTextModel, CLIPTokenizer), (CLIPTextModelWithProjection, CLIPTokenizer))
 
     @classmethod
     def load_network(cls, kind: type[Any], root: Path, part: str, *, dtype: torch.dtype) -> Any:
@@ -65,11 +57,6 @@ class SdxlBackbone(UNetBackbone):
             sequence, pooled = clip_embeddings(self.text_encoder(f"text_encoder{suffix}"), ids)
             sequences.append(sequence)
         return PromptEmbeds(sequence=torch.cat(sequences, dim=-1).float(), pooled=pooled.float())
-
-    def token_overflow(self, prompt: str) -> str:
-        """What comes after CLIP's 77 tokens."""
-        tokenizer = self.tokenizers["tokenizer"]
-        return dropped_text(tokenizer, prompt, max_length=tokenizer.model_max_length)
 
     def call_denoiser(
         self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None

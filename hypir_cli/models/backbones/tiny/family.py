@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from hypir_cli.config.family import BackbonePreset
+from hypir_cli.models.backbones.parts import built_in
 
-from hypir_cli.config.family import BackbonePreset, Family
-
-FAMILY = Family(
-    name="tiny",
-    backbone="hypir_cli.models.backbones.tiny.backbone:TinyBackbone",
+FAMILY = built_in(
+    "tiny",
+    "TinyBackbone",
     preset=BackbonePreset(
         licence=(
             "Apache-2.0; trained on photographs in the public domain or under free licences, "
             "which its model card lists."
         ),
     ),
-    train_preset=Path(__file__).with_name("train.yaml"),
 )

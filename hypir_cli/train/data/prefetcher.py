@@ -25,7 +25,7 @@ _LOOK_EVERY = 0.5
 """Seconds after which a wait looks whether anybody still reads."""
 
 
-class Feed:
+class Prefetcher:
     """Pairs of this rank, without end.
 
     Args:
@@ -85,7 +85,7 @@ class Feed:
         self._batches: queue.Queue[Batch] = queue.Queue(maxsize=_AHEAD)
         self._closed = threading.Event()
         # A future keeps whatever ends the reader, so nothing can end it unseen.
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetcher")
         self._reader = self._executor.submit(self._read, loader)
         self._refill = refill
 
