@@ -53,12 +53,13 @@ def _ten(pixels: Pixels, alpha: Pixels | None, quality: int) -> bytes:
         grey = samples[:, :, :1]
         samples = grey[:, :, 0] if alpha is None else np.dstack([grey, grey, grey, alpha])
     scaled = (samples.astype(np.uint32) * (2**_BITS - 1) + 32767) // 65535
+    formats = imagecodecs.AVIF.PIXEL_FORMAT  # the names as text differ between versions
     encoded = imagecodecs.avif_encode(
         np.ascontiguousarray(scaled.astype(np.uint16)),
         level=quality,
         speed=_SPEED,
         bitspersample=_BITS,
-        pixelformat="444" if scaled.ndim == 3 else "400",
+        pixelformat=formats.YUV444 if scaled.ndim == 3 else formats.YUV400,
         primaries=_SRGB[0],
         transfer=_SRGB[1],
         matrix=_BT601,
