@@ -37,7 +37,6 @@ from hypir_cli.restore.calibration import (
     calibrate_int8,
     calibration_picture,
 )
-from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.folder import restore_folder
 from hypir_cli.restore.restorer import Restorer, native_limits

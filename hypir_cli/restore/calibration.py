@@ -26,9 +26,9 @@ from hypir_cli.models.load import LoadedModel
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.metrics.fidelity import psnr
 from hypir_cli.pixels.tiling import TilePlan
-from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.restorer import Restorer
+from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.tile_pass import Request, TilePass
 from hypir_cli.restore.times import StageTimes
 

@@ -20,7 +20,6 @@ from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.bleed import spread_under
 from hypir_cli.restore.blend import enlarged_rows, mixed
 from hypir_cli.restore.calibration import calibrated
-from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.parity import ParityTiles, restore_parity
