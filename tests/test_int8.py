@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from hypir_cli.config.restore import (
     RestoreConfig,
     RuntimeConfig,
 )
-from hypir_cli.errors import DeviceError
+from hypir_cli.errors import DeviceError, InputError
 from hypir_cli.images import ImageData
 from hypir_cli.images.data import Pixels
 from hypir_cli.models import load
@@ -30,7 +31,12 @@ from hypir_cli.models.execution import is_quantized
 from hypir_cli.models.int8 import Int8Layer, int8_candidates, multiplies_int8
 from hypir_cli.pixels.tiling import TilePlan
 from hypir_cli.restore import calibration
-from hypir_cli.restore.calibration import LEAST_PSNR, calibrate_int8
+from hypir_cli.restore.calibration import (
+    BUILT_IN,
+    LEAST_PSNR,
+    calibrate_int8,
+    calibration_picture,
+)
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.folder import restore_folder
 from hypir_cli.restore.restorer import Restorer, native_limits
@@ -119,8 +125,61 @@ def distance_db(left: Pixels, right: Pixels) -> float:
     return 10 * math.log10(255**2 / error)
 
 
+def pictures() -> dict[str, Pixels]:
+    """Pictures that different layers bear 8 bits for."""
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return {"a": np.full((64, 64, 3), 99, dtype=np.uint8), "b": noise}
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar so high that some layers stay, and other ones with other pictures."""
+    monkeypatch.setattr(calibration, "calibrate_int8", partial(calibrate_int8, least_psnr=76.0))
+
+
+@pytest.mark.usefixtures("strict")
+def test_the_choice_depends_on_no_picture_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ImageData(pixels=calibration_picture(None)[0].pixels[100:164, 100:164].copy())
+    monkeypatch.setattr(calibration, "calibration_picture", lambda own: (small, BUILT_IN))
+    first, second = (Engine.load(settings(quantize="int8")) for _ in range(2))
+    first.restore(ImageData(pixels=pictures()["a"]))
+    image = ImageData(pixels=pictures()["b"])
+    results = [loaded.restore(image).samples[0] for loaded in (first, second)]
+    assert np.array_equal(*results)
+    assert first.model.int8 == second.model.int8
+    assert len(first.model.int8[0].exact) > 0
+    assert first.model.int8[0].layers > 0
+
+
+@pytest.mark.usefixtures("strict")
+def test_an_own_picture_says_which_layers_stay(tmp_path: Path) -> None:
+    found = []
+    for name, pixels in pictures().items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        loaded = Engine.load(settings(quantize="int8", calibrate_on=tmp_path / f"{name}.png"))
+        (choice,) = loaded.model.int8
+        assert f" of {name}.png" in choice.sentence()
+        assert choice.details()["picture"] == f"{name}.png"
+        found.append(choice.exact)
+    assert len(set(found)) > 1
+
+
+def test_an_own_picture_is_looked_for_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hypir_cli.restore.engine.load_model", None)
+    with pytest.raises(InputError, match=r"nowhere\.png"):
+        Engine.load(settings(quantize="int8", calibrate_on=tmp_path / "nowhere.png"))
+
+
+def test_an_own_picture_without_8_bits_is_said_to_change_nothing(tmp_path: Path) -> None:
+    Image.fromarray(pictures()["a"]).save(tmp_path / "a.png")
+    loaded = Engine.load(settings(calibrate_on=tmp_path / "a.png"))
+    assert "--calibrate-on changes nothing" in "\n".join(loaded.warnings())
+
+
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-def test_the_first_picture_brings_the_embedded_model_to_8_bits(dtype: str) -> None:
+def test_loading_brings_the_embedded_model_to_8_bits(dtype: str) -> None:
     image = ImageData(pixels=some_picture())
     exact = Engine.load(settings()).restore(image).samples[0]
     config = RestoreConfig(
@@ -128,16 +187,15 @@ def test_the_first_picture_brings_the_embedded_model_to_8_bits(dtype: str) -> No
         control=ControlConfig(texture=None),
     )
     engine = Engine.load(config)
-    assert not is_quantized(engine.model.backbone.denoiser)
     outcome = engine.restore(image)
-    (choice,) = engine.int8
+    (choice,) = engine.model.int8
     assert choice.layers > 20
     assert choice.psnr >= LEAST_PSNR
-    assert outcome.notes == [choice.sentence()]
+    assert outcome.notes == []
     assert distance_db(outcome.samples[0], exact) > LEAST_PSNR
     assert is_quantized(engine.model.backbone.denoiser)
-    again = engine.restore(image)
-    assert again.notes == []
+    again = Engine(engine.model, config=config).restore(image)
+    assert engine.model.int8 == (choice,)
     assert np.array_equal(again.samples[0], outcome.samples[0])
     with pytest.raises(DeviceError, match="quantised tiny overflows"):
         engine.model.backbone.in_float32("denoiser").__enter__()
@@ -237,7 +295,7 @@ def test_layers_under_adapters_that_stay_apart_are_brought_to_8_bits_too() -> No
     )
     engine = Engine.load(config)
     engine.restore(ImageData(pixels=some_picture()[:64, :64]))
-    (choice,) = engine.int8
+    (choice,) = engine.model.int8
     assert choice.layers > 0
     assert not any("lora" in path for path in choice.exact)
     layers = [m for m in engine.model.backbone.denoiser.modules() if isinstance(m, Int8Layer)]

@@ -64,6 +64,21 @@ def test_a_laptop_takes_the_small_vae_and_auto_never_does(monkeypatch: pytest.Mo
     assert settings == {}
 
 
+@pytest.mark.parametrize("in_bf16", [True, False])
+@pytest.mark.parametrize("backbone", ["sd2", "sdxl", "flux"])
+def test_auto_takes_8_bits_on_a_cpu_for_memory_alone(
+    backbone: str, in_bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "multiplies_bf16", lambda: in_bf16)
+    narrow = profiles.step_bytes(profiles.Step(computes="bf16"), backbone=backbone)
+    for total in range(2 * GB, 90 * GB, GB // 2):
+        monkeypatch.setattr(device, "total_memory", lambda _, total=total: total)
+        choice = choose_profile("auto", backbone=backbone, device="cpu")
+        assert choice is not None
+        # Where bfloat16 fits, 8 bits would cost a choice of layers and, on processors that multiply in it, save no time.
+        assert (choice.step.quantize == "int8") == (narrow > int(total * profiles.SYSTEM_SHARE))
+
+
 def test_auto_takes_no_format_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiles, "find_spec", lambda _: None)
     monkeypatch.setattr(device, "total_memory", lambda _: 8 * GB)

@@ -75,6 +75,8 @@ class FolderProgress:
                 f"{engine.limits.largest} px",
                 markup=False,
             )
+            for choice in engine.model.int8:
+                console.err.print(choice.sentence(), markup=False)
         self._start = time.perf_counter()
 
     def on_event(self, event: Event) -> None:

@@ -196,7 +196,9 @@ class RuntimeConfig:
     offload: Literal["none", "model", "sequential"] = flag("none", "--offload")
     """Keep networks in CPU memory and move each to the device when used."""
     quantize: Literal["none", "int8", "fp8", "nf4"] = flag("none", "--quantize")
-    """Number format of the denoiser's stored weights; int8 on a CPU also computes in 8 bits where the first picture allows it."""
+    """Number format of the denoiser's stored weights; int8 on a CPU also computes in 8 bits, where a calibration picture allows it."""
+    calibrate_on: Path | None = flag(None, "--calibrate-on", metavar="PICTURE")
+    """Your picture that shows which layers bear 8 bits on a CPU; without it one of the package does, the same for all runs."""
     jobs: int = flag(2, "--jobs")
     """Images read and written ahead of and behind the computing."""
 

@@ -11,7 +11,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -136,6 +136,42 @@ def _range(x: Tensor) -> tuple[float, float]:
 
 def _rows(shape: torch.Size) -> int:
     return shape[:-1].numel()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Choice:
+    """What was found for one denoiser."""
+
+    layers: int
+    """Layers that compute in 8 bits."""
+    exact: tuple[str, ...]
+    """Layers that do not, since the result would be too far off, the worst first."""
+    psnr: float
+    """Of the tiles against float32, dB, with this choice; infinite where no layer is left."""
+    tiles: int
+    """Tiles that were looked at."""
+    picture: str
+    """What they are of, in words for the user."""
+    least_psnr: float
+    """What was asked of the tiles, dB."""
+
+    def sentence(self) -> str:
+        """The choice in one line."""
+        if not self.layers:
+            return f"--quantize int8 is not used: no layer can be in 8 bits with {self.least_psnr:g} dB."
+        text = (
+            f"{self.layers} layers compute in 8 bits: {self.psnr:.1f} dB against float32 on "
+            f"{self.tiles} tile(s) of {self.picture}"
+        )
+        if not self.exact:
+            return f"{text}."
+        named = ", ".join(self.exact[:3]) + (", ..." if len(self.exact) > 3 else "")
+        return f"{text}; {len(self.exact)} stay exact ({named})."
+
+    def details(self) -> Mapping[str, object]:
+        """For the report; an infinite PSNR is None."""
+        finite = self.psnr if math.isfinite(self.psnr) else None
+        return {**asdict(self), "psnr": finite}
 
 
 @dataclass

@@ -18,7 +18,7 @@ from hypir_cli.models.checkpoint import CheckpointInfo, read_folder_info, read_i
 from hypir_cli.models.device import free_memory, pick_device, pick_dtype
 from hypir_cli.models.encoder import load_encoder
 from hypir_cli.models.hub import find_lora
-from hypir_cli.models.int8 import calibration_bytes, multiplies_int8
+from hypir_cli.models.int8 import Int8Choice, calibration_bytes, multiplies_int8
 from hypir_cli.models.lora import LoraState, read_lora
 from hypir_cli.models.placement import (
     compile_networks,
@@ -59,6 +59,8 @@ class LoadedModel:
     """The same backbone with a second LoRA, nearer to the input; it uses the first one's prompts."""
     wants_int8: bool = False
     """Whether the denoiser is still to be brought to 8 bits, by a picture that says which of its layers bear it."""
+    int8: tuple[Int8Choice, ...] = ()
+    """Which layers of each denoiser compute in 8 bits; empty where none was asked to."""
 
 
 def load_model(config: ModelConfig, runtime: RuntimeConfig) -> LoadedModel:

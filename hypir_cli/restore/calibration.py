@@ -1,20 +1,33 @@
-"""Which layers of a denoiser compute in 8 bits, by what that does to tiles of the user's own picture."""
+"""Which layers of a denoiser compute in 8 bits, by what that does to tiles of a calibration picture.
+
+The picture comes with the package or is named in the settings. None of a run's own pictures is looked at: what one image comes out as
+may depend neither on those beside it nor on which of them came first.
+"""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from hypir_cli.config.presets import PRESET_DIR
+from hypir_cli.config.restore import TileConfig
+from hypir_cli.images import ImageData, read_image
+from hypir_cli.models.allocator import return_freed_memory
 from hypir_cli.models.backbones.base import Backbone
-from hypir_cli.models.int8 import Int8Probe, probing, put_layers
+from hypir_cli.models.int8 import Int8Choice, Int8Probe, probing, put_layers
+from hypir_cli.models.load import LoadedModel
+from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.metrics.fidelity import psnr
 from hypir_cli.pixels.tiling import TilePlan
+from hypir_cli.restore.limits import choose_limits
+from hypir_cli.restore.restorer import Restorer
 from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.tile_pass import Request, TilePass
 from hypir_cli.restore.times import StageTimes
@@ -24,39 +37,56 @@ LEAST_PSNR = 40.0
 MOST_TILES = 2
 """Tiles that are looked at, from the beginning and the middle of the picture."""
 
+BUILT_IN = "the built-in picture"
+"""What the picture of the package is called."""
+
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Int8Choice:
-    """What was found for one denoiser."""
+def calibration_picture(own: Path | None) -> tuple[ImageData, str]:
+    """The picture that layers are chosen by, and what it is called: the user's own, or two photographs of the package side by side.
 
-    layers: int
-    """Layers that compute in 8 bits."""
-    exact: tuple[str, ...]
-    """Layers that do not, since the result would be too far off, the worst first."""
-    psnr: float
-    """Of the tiles against float32, dB, with this choice; infinite where no layer is left."""
-    tiles: int
-    """Tiles that were looked at."""
+    Raises:
+        InputError: The user's own cannot be read.
+    """
+    if own is None:
+        return read_image(PRESET_DIR / "calibration" / "photographs.jpg"), BUILT_IN
+    return read_image(own), own.name
 
-    def sentence(self) -> str:
-        """The choice in one line."""
-        if not self.layers:
-            return f"--quantize int8 is not used: no layer can be in 8 bits with {LEAST_PSNR:g} dB."
-        text = (
-            f"{self.layers} layers compute in 8 bits: {self.psnr:.1f} dB against float32 on "
-            f"{self.tiles} tile(s) of the first image"
+
+def calibrated(model: LoadedModel, *, own: Path | None, prompts: PromptCache) -> LoadedModel:
+    """A placed model with its denoisers brought to 8 bits, in place, as far as the calibration picture allows.
+
+    It is restored without a prompt and with no control, so that one model has one choice, whatever it is used for.
+
+    Args:
+        model: Its denoiser waits for that (`wants_int8`).
+        own: The user's own picture; None takes the package's.
+        prompts: Conditioning of prompts.
+
+    Raises:
+        InputError: The user's own picture cannot be read.
+    """
+    image, name = calibration_picture(own)
+    size = (image.height, image.width)
+    source = InputWindows(image.pixels, out_size=size)
+    limits = choose_limits(model.backbone, TileConfig())
+    choices = []
+    for part in (model, model.nearer):
+        if part is None:
+            continue
+        traits = part.backbone.traits
+        request = Request(
+            prompt=prompts.get([""]),
+            timestep=traits.timestep,
+            coeff_timestep=traits.coeff_timestep,
         )
-        if not self.exact:
-            return f"{text}."
-        named = ", ".join(self.exact[:3]) + (", ..." if len(self.exact) > 3 else "")
-        return f"{text}; {len(self.exact)} stay exact ({named})."
-
-    def details(self) -> Mapping[str, object]:
-        """For the report; an infinite PSNR is None."""
-        finite = self.psnr if math.isfinite(self.psnr) else None
-        return {**asdict(self), "psnr": finite}
+        plan = Restorer(part.backbone, limits=limits).plan(*size)
+        choice = calibrate_int8(part.backbone, source, plan, request=request, picture=name)
+        choices.append(choice)
+    # The weights that 8 bits replaced.
+    return_freed_memory()
+    return replace(model, wants_int8=False, int8=tuple(choices))
 
 
 @torch.inference_mode()
@@ -66,6 +96,7 @@ def calibrate_int8(
     plan: TilePlan,
     *,
     request: Request,
+    picture: str = BUILT_IN,
     least_psnr: float = LEAST_PSNR,
 ) -> Int8Choice:
     """Let as many layers of the denoiser compute in 8 bits as the quality gate allows, in place.
@@ -74,12 +105,13 @@ def calibrate_int8(
 
     Args:
         backbone: On a CPU, its denoiser not yet quantised.
-        source: The picture at hand.
+        source: The calibration picture.
         plan: Its tiles.
         request: What it is restored with.
+        picture: What it is called in messages.
         least_psnr: Of the tiles against float32, dB.
     """
-    gate = _Gate(backbone, source, plan, request=request)
+    gate = _Gate(backbone, source, plan, request=request, picture=picture, least_psnr=least_psnr)
     with ExitStack() as undo:
         # Also after an interruption or too little memory the network is a whole one.
         undo.callback(gate.put, len(gate.order))
@@ -103,9 +135,17 @@ class _Gate:
     """The picture's tiles in float32, and how far they are from those with some layers in 8 bits."""
 
     def __init__(
-        self, backbone: Backbone, source: InputWindows, plan: TilePlan, *, request: Request
+        self,
+        backbone: Backbone,
+        source: InputWindows,
+        plan: TilePlan,
+        *,
+        request: Request,
+        picture: str,
+        least_psnr: float,
     ) -> None:
         self._backbone = backbone
+        self._picture, self._least_psnr = picture, least_psnr
         self._pass = TilePass(
             backbone=backbone, source=source, plan=plan, request=request, times=StageTimes()
         )
@@ -139,6 +179,8 @@ class _Gate:
             exact=tuple(self.order[:exact]),
             psnr=self._psnr[exact],
             tiles=len(self._latents),
+            picture=self._picture,
+            least_psnr=self._least_psnr,
         )
 
     def put(self, exact: int) -> None:

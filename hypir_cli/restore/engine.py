@@ -11,16 +11,15 @@ import torch
 
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.errors import ConfigError, DeviceError
-from hypir_cli.images import ImageData, quantize
+from hypir_cli.images import ImageData, image_size, quantize
 from hypir_cli.images.data import Pixels
-from hypir_cli.models.allocator import return_freed_memory
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.device import dtype_name, is_out_of_memory
 from hypir_cli.models.load import LoadedModel, encode_prompts_first, load_model, place_model
 from hypir_cli.models.prompt_cache import PromptCache
 from hypir_cli.pixels.bleed import spread_under
 from hypir_cli.restore.blend import enlarged_rows, mixed
-from hypir_cli.restore.calibration import Int8Choice, calibrate_int8
+from hypir_cli.restore.calibration import calibrated
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.parity import ParityTiles, restore_parity
@@ -40,7 +39,7 @@ class Engine:
     """A loaded model and the settings it restores with.
 
     Args:
-        model: Loaded and placed.
+        model: Loaded and placed; one that waits for 8 bits (`wants_int8`) computes exactly.
         config: All settings; its model part is taken as done.
         prompts: Conditioning of prompts; None starts with none encoded.
     """
@@ -60,8 +59,6 @@ class Engine:
         if model.nearer is not None:
             self._nearer_restorer = Restorer(model.nearer.backbone, limits=limits)
         self._prompts = prompts or PromptCache(model.backbone)
-        self.int8: list[Int8Choice] = []
-        """Which layers compute in 8 bits, of each network; empty until a picture said so."""
 
     @property
     def limits(self) -> TileLimits:
@@ -83,13 +80,20 @@ class Engine:
             HypirError: Something cannot be found, does not fit, or a control has nothing to act on.
         """
         config = config or RestoreConfig()
+        if config.runtime.calibrate_on is not None:
+            image_size(config.runtime.calibrate_on)  # before the wait for the model
         model = load_model(config.model, config.runtime)
         cache = None
         if prompts is not None:
-            used = [_used(model.backbone, prompt) for prompt in prompts]
+            # The calibration picture has none.
+            calibration = ("",) if config.runtime.quantize == "int8" else ()
+            used = [_used(model.backbone, prompt) for prompt in (*calibration, *prompts)]
             _warn_of_overflow(model.backbone, used)
             cache = encode_prompts_first(model, config.runtime, used)
         model = place_model(model, config.runtime)
+        if model.wants_int8:
+            cache = cache or PromptCache(model.backbone)
+            model = calibrated(model, own=config.runtime.calibrate_on, prompts=cache)
         return cls(model, config=config, prompts=cache)
 
     def warnings(self) -> list[str]:
@@ -106,6 +110,8 @@ class Engine:
         control = self.config.control
         if control.posterior == "sample" and not self.model.backbone.has_posterior:
             notes.append("--posterior sample changes nothing: a small VAE gives no spread.")
+        if self.config.runtime.calibrate_on is not None and not self.model.int8:
+            notes.append("--calibrate-on changes nothing: no layer computes in 8 bits in this run.")
         if control.fidelity == 0 and self.model.nearer is not None:
             notes.append("--lora-fidelity changes nothing without --fidelity.")
         if control.generativity == 0 and control.generativity_where != "everywhere":
@@ -141,10 +147,6 @@ class Engine:
             enlarged=partial(enlarged_rows, source),
             times=StageTimes(device=self.model.backbone.device),
         )
-        if self.model.wants_int8 and not self.int8:
-            with outcome.times.measure("other"):
-                self._choose_int8(source, prompt, texture=outcome.texture)
-            outcome.notes += [choice.sentence() for choice in self.int8]
         for sample in range(control.samples):
             seed = control.seed + sample
             pixels = self._faithful(image, size, prompt, seed, outcome, on_progress)
@@ -161,18 +163,6 @@ class Engine:
                 outcome.samples.append(outcome.blend(control.strength, sample=sample))
             outcome.seeds.append(seed)
         return outcome
-
-    def _choose_int8(self, source: InputWindows, prompt: str, *, texture: float | None) -> None:
-        """Bring the denoisers to 8 bits, as far as this picture allows."""
-        request = self._request(prompt, seed=self.config.control.seed, texture=texture)
-        parts = [(self._restorer, request)]
-        if self._nearer_restorer is not self._restorer:
-            parts.append((self._nearer_restorer, self._nearer(request)))
-        for restorer, asked in parts:
-            plan = restorer.plan(source.height, source.width)
-            self.int8.append(calibrate_int8(restorer.backbone, source, plan, request=asked))
-        # The weights that 8 bits replaced.
-        return_freed_memory()
 
     def _faithful(
         self,

@@ -243,7 +243,7 @@ def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, obje
         "detail_gains": outcome.detail_gains,
         "device": str(backbone.device),
         "dtype": dtype_name(backbone.dtype),
-        "int8": [choice.details() for choice in engine.int8],
+        "int8": [choice.details() for choice in engine.model.int8],
         "tile": engine.limits.largest,
         "tiles_at_once": engine.limits.batch,
         "stages": {
