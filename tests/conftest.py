@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from tests import training
+
+if TYPE_CHECKING:
+    from tests.object_store import ObjectStore
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -31,3 +36,16 @@ def precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     chosen = str(request.param)
     monkeypatch.setattr(training, "PRECISION", chosen)
     return chosen
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """An S3-compatible server on loopback that URLs reach, with short waits between tries."""
+    from hypir_cli.folder import urls
+    from tests.object_store import object_store
+
+    with object_store() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(urls, "FIRST_WAIT", 0.01)
+        yield server

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,21 +14,11 @@ from typer.testing import CliRunner
 from hypir_cli.cli.app import app
 from hypir_cli.config.data import DataConfig
 from hypir_cli.errors import InputError
-from hypir_cli.folder import urls
 from hypir_cli.train.data.dataset import make_loader
 from hypir_cli.train.data.sources import find_items, read_prompt
-from tests.object_store import BUCKET, ObjectStore, object_store
+from tests.object_store import BUCKET, ObjectStore
 
 ROOT = f"s3://{BUCKET}"
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    with object_store() as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(urls, "FIRST_WAIT", 0.01)
-        yield server
 
 
 def _png(level: int) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from hypir_cli.cli.app import app
-from hypir_cli.folder import urls
 from tests.builders import save_tiny
-from tests.object_store import BUCKET, ObjectStore, object_store
+from tests.object_store import BUCKET, ObjectStore
 from tests.pictures import noise
 
 ROOT = f"s3://{BUCKET}"
@@ -24,15 +22,6 @@ ROOT = f"s3://{BUCKET}"
 def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random prior."""
     return save_tiny(tmp_path_factory.mktemp("prior"))
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
-    with object_store() as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(urls, "FIRST_WAIT", 0.01)
-        yield server
 
 
 @pytest.fixture
