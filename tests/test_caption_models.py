@@ -35,6 +35,7 @@ WORDS = [
     "photograph",
 ]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>", "<video>"]
+WIDTHS = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
 CHAT = (
     "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}<image>"
     "{% else %} {{ c['text'] }}{% endif %}{% endfor %}{% endfor %} ASSISTANT:"
@@ -61,11 +62,9 @@ def tokenizer() -> Any:
 
 def language(kind: type[Any]) -> Any:
     return kind(
+        **WIDTHS,
         vocab_size=len(SPECIAL) + len(WORDS),
-        hidden_size=16,
-        intermediate_size=32,
         num_hidden_layers=1,
-        num_attention_heads=2,
         num_key_value_heads=2,
         pad_token_id=0,
         bos_token_id=1,
@@ -73,17 +72,13 @@ def language(kind: type[Any]) -> Any:
     )
 
 
+def vision(kind: type[Any]) -> Any:
+    return kind(**WIDTHS, num_hidden_layers=2, image_size=28, patch_size=14)
+
+
 def save_llava(folder: Path, *, chat_template: str | None) -> None:
-    vision = transformers.CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=28,
-        patch_size=14,
-    )
     config = transformers.LlavaConfig(
-        vision_config=vision,
+        vision_config=vision(transformers.CLIPVisionConfig),
         text_config=language(transformers.LlamaConfig),
         image_token_index=SPECIAL.index("<image>"),
     )
@@ -103,26 +98,18 @@ def save_llava(folder: Path, *, chat_template: str | None) -> None:
 
 
 def save_onevision(folder: Path) -> None:
-    vision = transformers.SiglipVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=28,
-        patch_size=14,
-    )
+    size = {"height": 28, "width": 28}
+    pinpoints = [[28, 28], [28, 56], [56, 28]]
     config = transformers.LlavaOnevisionConfig(
-        vision_config=vision,
+        vision_config=vision(transformers.SiglipVisionConfig),
         text_config=language(transformers.Qwen2Config),
         image_token_index=SPECIAL.index("<image>"),
         video_token_index=SPECIAL.index("<video>"),
-        image_grid_pinpoints=[[28, 28], [28, 56], [56, 28]],
+        image_grid_pinpoints=pinpoints,
         vision_feature_layer=-1,
     )
     torch.manual_seed(0)
     transformers.LlavaOnevisionForConditionalGeneration(config).save_pretrained(folder)
-    size = {"height": 28, "width": 28}
-    pinpoints = [[28, 28], [28, 56], [56, 28]]
     transformers.LlavaOnevisionProcessor(
         image_processor=transformers.LlavaOnevisionImageProcessor(
             size=size, image_grid_pinpoints=pinpoints
@@ -138,29 +125,21 @@ def save_onevision(folder: Path) -> None:
 def save_blip(folder: Path) -> None:
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *WORDS]
     text = transformers.BlipTextConfig(
+        **WIDTHS,
         vocab_size=len(vocabulary),
-        hidden_size=16,
         encoder_hidden_size=16,
-        intermediate_size=32,
         num_hidden_layers=1,
-        num_attention_heads=2,
         projection_dim=8,
         pad_token_id=0,
         bos_token_id=vocabulary.index("[DEC]"),
         sep_token_id=vocabulary.index("[SEP]"),
         eos_token_id=vocabulary.index("[SEP]"),
     )
-    vision = transformers.BlipVisionConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=32,
-        patch_size=16,
-        projection_dim=8,
+    images = transformers.BlipVisionConfig(
+        **WIDTHS, num_hidden_layers=1, image_size=32, patch_size=16, projection_dim=8
     )
     torch.manual_seed(0)
-    config = transformers.BlipConfig(text_config=text.to_dict(), vision_config=vision.to_dict())
+    config = transformers.BlipConfig(text_config=text.to_dict(), vision_config=images.to_dict())
     transformers.BlipForConditionalGeneration(config).save_pretrained(folder)
     words = {word: index for index, word in enumerate(vocabulary)}
     transformers.BlipProcessor(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,19 @@ def test_a_pixel_network_says_what_its_scheduler_says(
     assert torch.allclose(found, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("method", ["dps", "dpps", "spgd", "latino"])
+# How each method samples, and how many calls of the network that takes.
+METHODS = {
+    "dps": (partial(sample_dps, settings=DpsConfig(), scale=0.1, steps=3, select=False), 3),
+    "dpps": (
+        partial(sample_dps, settings=DpsConfig(candidates=3), scale=0.1, steps=3, select=True),
+        3,
+    ),
+    "spgd": (partial(sample_spgd, settings=SpgdConfig(), lr=0.1, steps=2), 12),
+    "latino": (partial(sample_latino, settings=LatinoConfig(), start=1.0, steps=3), 3),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", ["ddpm", "adm", "tiny", "sd2"])
 def test_every_method_runs_on_every_kind_of_prior(
@@ -163,31 +176,9 @@ def test_every_method_runs_on_every_kind_of_prior(
         y=torch.zeros(1, 3, SIDE // 4, SIDE // 4), operator=operator, noise=0.01, size=(SIDE, SIDE)
     )
     noise = PlacedNoise(prior.sample_shape(SIDE, SIDE), seeds=[1], keys=[b"k"])
-    if method == "spgd":
-        found = sample_spgd(
-            Problem(prior=prior, measurement=measurement, noise=noise),
-            settings=SpgdConfig(),
-            lr=0.1,
-            steps=2,
-        )
-        assert found.calls == 12
-    elif method == "latino":
-        found = sample_latino(
-            Problem(prior=prior, measurement=measurement, noise=noise),
-            settings=LatinoConfig(),
-            start=1.0,
-            steps=3,
-        )
-        assert found.calls == 3
-    else:
-        found = sample_dps(
-            Problem(prior=prior, measurement=measurement, noise=noise),
-            settings=DpsConfig(candidates=3),
-            scale=0.1,
-            steps=3,
-            select=method == "dpps",
-        )
-        assert found.calls == 3
+    sample, calls = METHODS[method]
+    found = sample(Problem(prior=prior, measurement=measurement, noise=noise))
+    assert found.calls == calls
     assert found.images.shape == (1, 3, SIDE, SIDE)
     assert torch.isfinite(found.images).all()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -315,7 +317,18 @@ def diagonal_world(batch: int) -> tuple[GaussianPrior, Measurement]:
     return prior, Measurement(y=y, operator=operator, noise=0.05, size=(8, 8))
 
 
-@pytest.mark.parametrize("method", ["dps", "dpps", "dpps-posterior", "spgd", "latino"])
+METHODS: dict[str, Callable[[Problem], Solution]] = {
+    "dps": partial(sample_dps, settings=DpsConfig(), scale=0.2, steps=20, select=False),
+    "dpps": partial(sample_dps, settings=DpsConfig(), scale=0.2, steps=20, select=True),
+    "dpps-posterior": partial(
+        sample_dps, settings=DpsConfig(target="posterior"), scale=0.2, steps=20, select=True
+    ),
+    "spgd": partial(sample_spgd, settings=SpgdConfig(), lr=2, steps=10),
+    "latino": partial(sample_latino, settings=LatinoConfig(), start=5.0, steps=8),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_an_image_comes_out_the_same_whatever_the_batch(method: str) -> None:
     def run(batch: int) -> Tensor:
         prior, measurement = diagonal_world(batch)
@@ -325,30 +338,8 @@ def test_an_image_comes_out_the_same_whatever_the_batch(method: str) -> None:
             keys=[bytes([index]) for index in range(batch)],
             dtype=torch.float64,
         )
-        if method == "spgd":
-            found = sample_spgd(
-                Problem(prior=prior, measurement=measurement, noise=noise),
-                settings=SpgdConfig(),
-                lr=2,
-                steps=10,
-            )
-        elif method == "latino":
-            found = sample_latino(
-                Problem(prior=prior, measurement=measurement, noise=noise),
-                settings=LatinoConfig(),
-                start=5.0,
-                steps=8,
-            )
-        else:
-            target = "posterior" if method.endswith("posterior") else "measurement"
-            found = sample_dps(
-                Problem(prior=prior, measurement=measurement, noise=noise),
-                settings=DpsConfig(target=target),
-                scale=0.2,
-                steps=20,
-                select=method != "dps",
-            )
-        return found.images
+        problem = Problem(prior=prior, measurement=measurement, noise=noise)
+        return METHODS[method](problem).images
 
     together, alone = run(4), run(1)
     assert torch.allclose(together[:1], alone, atol=1e-12)
