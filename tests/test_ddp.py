@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from hypir_cli.config.run_dir import checkpoint_dir, read_metrics
-from hypir_cli.config.schema import to_yaml
 from hypir_cli.config.train import TrainGanConfig
 from hypir_cli.errors import DeviceError
 from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.runs import train_gan
 from hypir_cli.train.runtime import open_runtime
 from hypir_cli.train.state import read_state
-from tests.training import gan_config
+from tests.training import gan_config, on_two_ranks
 
 _RANK = """
 import sys
@@ -44,23 +39,8 @@ SETTINGS: dict[str, Any] = {
 
 
 def _train_on_two_ranks(config: TrainGanConfig, folder: Path, *arguments: str) -> None:
-    settings = folder / "ranks.yaml"
-    settings.write_text(to_yaml(config), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", _RANK, str(settings), *arguments],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-    for rank in ranks:
-        _, errors = rank.communicate(timeout=300)
-        assert rank.returncode == 0, errors.decode()
+    for code, errors in on_two_ranks(_RANK, config, folder, *arguments):
+        assert code == 0, errors
 
 
 class _Rank:

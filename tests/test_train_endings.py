@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +11,6 @@ import pytest
 import torch
 
 from hypir_cli.config.run_dir import checkpoint_dir
-from hypir_cli.config.schema import to_yaml
 from hypir_cli.errors import CheckpointError, HypirError, InputError
 from hypir_cli.train.data import prefetcher as feed_module
 from hypir_cli.train.data.prefetcher import Prefetcher
@@ -23,7 +18,7 @@ from hypir_cli.train.report import Observer
 from hypir_cli.train.resume import find_checkpoint
 from hypir_cli.train.runs import train_encoder, train_gan
 from hypir_cli.train.watch import Watch
-from tests.training import encoder_config, gan_config
+from tests.training import encoder_config, gan_config, on_two_ranks
 
 
 class _Alone:
@@ -259,25 +254,10 @@ def test_a_failure_of_one_process_ends_the_other_with_its_reason(
     tmp_path: Path, harm: str, said: str
 ) -> None:
     config = gan_config(tmp_path, {"optim.batch_size": 1, "checkpoint.every": 1})
-    settings = tmp_path / "ranks.yaml"
-    settings.write_text(to_yaml(config), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", _RANK, str(settings), harm],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-    for number, rank in enumerate(ranks):
-        _, errors = rank.communicate(timeout=300)
-        assert rank.returncode != 0
+    for number, (code, errors) in enumerate(on_two_ranks(_RANK, config, tmp_path, harm)):
+        assert code != 0
         if not (harm == "killed" and number == 1):
-            assert said in errors.decode()
+            assert said in errors
 
 
 def test_an_error_of_the_block_is_raised_as_it_is_by_a_process_on_its_own(tmp_path: Path) -> None:

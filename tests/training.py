@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from hypir_cli.config.schema import to_yaml
 from hypir_cli.config.train import TrainEncoderConfig, TrainGanConfig, train_config
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.train.data.keys import SampleKey
@@ -74,6 +79,29 @@ def encoder_config(root: Path, overrides: Mapping[str, Any] | None = None) -> Tr
     """Settings of a small encoder run."""
     layers = [("test", small_values(root)), ("overrides", overrides or {})]
     return train_config(TrainEncoderConfig, layers, command="encoder")
+
+
+def on_two_ranks(
+    script: str, config: TrainGanConfig, folder: Path, *arguments: str
+) -> list[tuple[int, str]]:
+    """Exit code and errors of two processes of one run; a rank's script gets the settings file, then the arguments."""
+    settings = folder / "ranks.yaml"
+    settings.write_text(to_yaml(config), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(settings), *arguments],
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        for rank in range(2)
+    ]
+    errors = [rank.communicate(timeout=300)[1] for rank in ranks]
+    return [(rank.returncode, text) for rank, text in zip(ranks, errors, strict=True)]
 
 
 def load_configured(config: TrainGanConfig | TrainEncoderConfig) -> Backbone:
