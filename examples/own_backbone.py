@@ -65,12 +65,11 @@ class Pebble(Backbone):
     def release_text_encoders(self):
         self.text = {}
 
-    def denoise(self, latents, *, prompt, timestep, controls=None):
+    def call_denoiser(self, latents, prompt, timestep, control):
         code = prompt.sequence.mean(dim=1) + timestep.reshape(-1, 1).to(self.device) / 1000
-        control = self.control_vector(controls, batch=len(latents))
         code = (code if control is None else code + control).to(self.dtype)
         features = self.denoiser["conv_in"](latents.to(self.device, self.dtype))
-        return self.denoiser["conv_out"](torch.relu(features + code[:, :, None, None])).float()
+        return self.denoiser["conv_out"](torch.relu(features + code[:, :, None, None]))
 
     def alpha_or_sigma(self, timestep):
         return timestep.float() / 1000

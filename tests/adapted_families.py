@@ -12,13 +12,10 @@ from torch import Tensor, nn
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.checkpoint import CheckpointInfo
-from hypir_cli.models.lora import add_fresh_lora, lora_state_dict, save_lora
+from hypir_cli.models.lora import save_lora
 from tests.builders import BUILDERS
+from tests.pipelines import PROMPT, random_lora
 from tests.tiny_families import LATENT_CHANNELS
-
-RANK = 3
-ALPHA = 4.5
-"""Not the rank: formats without a place for alpha must fold it in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +39,15 @@ class Family:
         generator = torch.Generator().manual_seed(2)
         latents = torch.randn(1, LATENT_CHANNELS, 8, 8, generator=generator)
         with torch.inference_mode():
-            prompt = backbone.encode_prompts(["a red house by the sea"])
+            prompt = backbone.encode_prompts([PROMPT])
             return backbone.denoise(latents, prompt=prompt, timestep=torch.tensor(200.0))
 
 
 FAMILIES = tuple(name for name in BUILDERS if name != "tiny")
 """Backbones that other programs know."""
+RANK = 3
+ALPHA = 4.5
+"""Not the rank: formats without a place for alpha must fold it in."""
 
 
 def make_family(name: str, folder: Path) -> Family:
@@ -56,12 +56,7 @@ def make_family(name: str, folder: Path) -> Family:
     lora = folder / "lora.safetensors"
     made = Family(name=name, base=base, lora=lora, loaded=loaded, plain=Tensor(), adapted=Tensor())
     backbone = made.backbone()
-    targets = backbone.traits.lora_targets
-    add_fresh_lora(backbone.denoiser, rank=RANK, alpha=ALPHA, targets=targets, seed=0)
-    tensors = lora_state_dict(backbone.denoiser)
-    generator = torch.Generator().manual_seed(1)
-    for value in tensors.values():
-        value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
+    tensors = random_lora(backbone, rank=RANK, alpha=ALPHA, size=0.2)
     info = CheckpointInfo(
         backbone=name,
         base="some/base",
@@ -69,7 +64,7 @@ def make_family(name: str, folder: Path) -> Family:
         coeff_timestep=150,
         lora_rank=RANK,
         lora_alpha=ALPHA,
-        lora_targets=targets,
+        lora_targets=backbone.traits.lora_targets,
         training_step=7,
         ema=True,
     )

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from hypir_cli.models.backbones.base import Backbone, BackboneTraits, PromptEmbeds
-from hypir_cli.models.backbones.controls import Controls
 
 FACTOR = 4
 
@@ -55,13 +54,8 @@ class IdentityBackbone(Backbone):
     def release_text_encoders(self) -> None:
         pass
 
-    def denoise(
-        self,
-        latents: Tensor,
-        *,
-        prompt: PromptEmbeds,
-        timestep: Tensor,
-        controls: Controls | None = None,
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
     ) -> Tensor:
         return torch.zeros_like(latents)
 

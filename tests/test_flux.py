@@ -2,17 +2,23 @@
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers import FluxPipeline
 from httpx import Request, Response
 from huggingface_hub.errors import GatedRepoError
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models import hub
 from hypir_cli.models.backbones.registry import load_backbone
-from tests.pipelines import assert_same_inputs, captured, random_lora, with_prefix
+from tests.pipelines import (
+    PROMPT,
+    assert_exported_lora_agrees,
+    assert_last_flow_step,
+    assert_same_inputs,
+    captured,
+    our_inputs,
+)
 from tests.tiny_families import save_flux
 
-PROMPT = "a red house by the sea"
 INPUTS = [
     "hidden_states",
     "timestep",
@@ -30,14 +36,6 @@ def folders(tmp_path_factory):
         "dev": save_flux(tmp_path_factory.mktemp("dev")),
         "schnell": save_flux(tmp_path_factory.mktemp("schnell"), guidance=False),
     }
-
-
-def our_inputs(backbone, latents, *, timestep=200.0):
-    prompt = backbone.encode_prompts([PROMPT])
-    return captured(
-        backbone.denoiser,
-        lambda: backbone.denoise(latents, prompt=prompt, timestep=torch.tensor(timestep)),
-    )
 
 
 @pytest.mark.parametrize("kind", ["dev", "schnell"])
@@ -76,27 +74,13 @@ def test_the_output_is_unpacked_as_the_pipeline_does(folders):
 
 @pytest.mark.parametrize(("kind", "shift"), [("dev", {"mu": 0.7}), ("schnell", {})])
 def test_the_clean_latent_is_the_schedulers_last_step(folders, kind, shift):
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(
-        folders[kind], subfolder="scheduler"
-    )
-    scheduler.set_timesteps(sigmas=[0.15], **shift)
-    timestep = scheduler.timesteps[0]
     backbone = load_backbone("flux", base=str(folders[kind]))
-    latents, velocity = torch.randn(2, 1, 4, 8, 8).unbind()
-    expected = scheduler.step(velocity, timestep, latents).prev_sample
-    clean = backbone.predict_clean(latents, velocity, timestep=timestep)
-    assert (clean - expected).abs().max() < 1e-5
+    assert_last_flow_step(backbone, folders[kind], sigma=0.15, **shift)
 
 
 def test_an_exported_lora_in_the_pipeline_gives_the_same_output(folders):
     backbone = load_backbone("flux", base=str(folders["dev"]))
-    inputs = our_inputs(backbone, torch.randn(1, 4, 16, 16))
-    tensors = random_lora(backbone)
-    pipeline = FluxPipeline.from_pretrained(folders["dev"])
-    pipeline.load_lora_weights(with_prefix(tensors, "transformer"))
-    with torch.inference_mode():
-        expected = pipeline.transformer(**inputs)[0]
-        assert torch.allclose(backbone.denoiser(**inputs)[0], expected, atol=1e-5)
+    assert_exported_lora_agrees(backbone, FluxPipeline.from_pretrained(folders["dev"]))
 
 
 def test_latents_that_cannot_be_packed_are_refused(folders):

@@ -2,15 +2,21 @@
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
+from diffusers import Flux2KleinPipeline
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.registry import load_backbone
-from tests.pipelines import assert_same_inputs, captured, random_lora, with_prefix
+from tests.pipelines import (
+    PROMPT,
+    assert_exported_lora_agrees,
+    assert_last_flow_step,
+    assert_same_inputs,
+    captured,
+    our_inputs,
+)
 from tests.tiny_families import save_flux2
 
-PROMPT = "a red house by the sea"
 INPUTS = ["hidden_states", "timestep", "guidance", "encoder_hidden_states", "txt_ids", "img_ids"]
 
 
@@ -22,14 +28,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def backbone(folder):
     return load_backbone("flux2", base=str(folder))
-
-
-def our_inputs(backbone, latents, *, timestep=200.0):
-    prompt = backbone.encode_prompts([PROMPT])
-    return captured(
-        backbone.denoiser,
-        lambda: backbone.denoise(latents, prompt=prompt, timestep=torch.tensor(timestep)),
-    )
 
 
 def test_the_denoiser_gets_what_the_pipeline_gives_it(folder, backbone):
@@ -73,23 +71,11 @@ def test_decoding_undoes_the_normalisation(backbone):
 
 
 def test_the_clean_latent_is_the_schedulers_last_step(folder, backbone):
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
-    scheduler.set_timesteps(sigmas=[0.15], mu=0.7)
-    timestep = scheduler.timesteps[0]
-    latents, velocity = torch.randn(2, 1, 4, 8, 8).unbind()
-    expected = scheduler.step(velocity, timestep, latents).prev_sample
-    clean = backbone.predict_clean(latents, velocity, timestep=timestep)
-    assert (clean - expected).abs().max() < 1e-5
+    assert_last_flow_step(backbone, folder, sigma=0.15, mu=0.7)
 
 
 def test_an_exported_lora_in_the_pipeline_gives_the_same_output(folder, backbone):
-    inputs = our_inputs(backbone, torch.randn(1, 4, 16, 16))
-    tensors = random_lora(backbone)
-    pipeline = Flux2KleinPipeline.from_pretrained(folder)
-    pipeline.load_lora_weights(with_prefix(tensors, "transformer"))
-    with torch.inference_mode():
-        expected = pipeline.transformer(**inputs)[0]
-        assert torch.allclose(backbone.denoiser(**inputs)[0], expected, atol=1e-5)
+    assert_exported_lora_agrees(backbone, Flux2KleinPipeline.from_pretrained(folder))
 
 
 def test_controls_change_the_output_and_leave_saved_weights_as_they_were(backbone):

@@ -4,15 +4,21 @@ import shutil
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusion3Pipeline
+from diffusers import StableDiffusion3Pipeline
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.models.backbones.sd3.backbone import T5_LENGTH
-from tests.pipelines import assert_same_inputs, captured, random_lora, with_prefix
+from tests.pipelines import (
+    PROMPT,
+    assert_exported_lora_agrees,
+    assert_last_flow_step,
+    assert_same_inputs,
+    captured,
+    our_inputs,
+)
 from tests.tiny_families import save_sd3, save_sdxl
 
-PROMPT = "a red house by the sea"
 INPUTS = ["hidden_states", "timestep", "encoder_hidden_states", "pooled_projections"]
 
 
@@ -23,14 +29,6 @@ def folders(tmp_path_factory):
         "sd35": save_sd3(tmp_path_factory.mktemp("sd35"), dual_attention=True),
         "without T5": save_sd3(tmp_path_factory.mktemp("two"), t5=False),
     }
-
-
-def our_inputs(backbone, latents, *, timestep=200.0):
-    prompt = backbone.encode_prompts([PROMPT])
-    return captured(
-        backbone.denoiser,
-        lambda: backbone.denoise(latents, prompt=prompt, timestep=torch.tensor(timestep)),
-    )
 
 
 @pytest.mark.parametrize("kind", ["sd3", "sd35", "without T5"])
@@ -58,29 +56,16 @@ def test_without_t5_its_half_of_the_sequence_is_zeros_and_clip_sets_the_limit(fo
 
 @pytest.mark.parametrize("kind", ["sd3", "sd35"])
 def test_the_clean_latent_is_the_schedulers_last_step_from_its_shifted_sigma(folders, kind):
-    scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(
-        folders[kind], subfolder="scheduler"
-    )
-    scheduler.set_timesteps(sigmas=[0.1])
-    timestep = scheduler.timesteps[0]
-    assert timestep == pytest.approx(250.0)
     backbone = load_backbone(kind, base=str(folders[kind]))
-    latents, velocity = torch.randn(2, 1, 4, 8, 8).unbind()
-    expected = scheduler.step(velocity, timestep, latents).prev_sample
-    clean = backbone.predict_clean(latents, velocity, timestep=timestep)
-    assert (clean - expected).abs().max() < 1e-5
+    timestep = assert_last_flow_step(backbone, folders[kind], sigma=0.1)
+    assert timestep == pytest.approx(250.0)
 
 
 def test_an_exported_lora_in_the_pipeline_gives_the_same_output(folders):
     backbone = load_backbone("sd35", base=str(folders["sd35"]))
-    inputs = our_inputs(backbone, torch.randn(1, 4, 16, 16))
-    tensors = random_lora(backbone)
-    assert any(".attn2.to_q." in key for key in tensors)
     pipeline = StableDiffusion3Pipeline.from_pretrained(folders["sd35"])
-    pipeline.load_lora_weights(with_prefix(tensors, "transformer"))
-    with torch.inference_mode():
-        expected = pipeline.transformer(**inputs)[0]
-        assert torch.allclose(backbone.denoiser(**inputs)[0], expected, atol=1e-5)
+    tensors = assert_exported_lora_agrees(backbone, pipeline)
+    assert any(".attn2.to_q." in key for key in tensors)
 
 
 def test_a_model_that_is_no_rectified_flow_is_refused(folders, tmp_path):

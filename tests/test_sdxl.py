@@ -8,10 +8,14 @@ from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.registry import load_backbone
-from tests.pipelines import assert_same_inputs, captured, random_lora, with_prefix
+from tests.pipelines import (
+    PROMPT,
+    assert_exported_lora_agrees,
+    assert_same_inputs,
+    captured,
+    our_inputs,
+)
 from tests.tiny_families import save_sdxl
-
-PROMPT = "a red house by the sea"
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +26,6 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def backbone(folder):
     return load_backbone("sdxl", base=str(folder))
-
-
-def our_inputs(backbone, latents, *, timestep=200.0):
-    prompt = backbone.encode_prompts([PROMPT])
-    return captured(
-        backbone.denoiser,
-        lambda: backbone.denoise(latents, prompt=prompt, timestep=torch.tensor(timestep)),
-    )
 
 
 # diffusers' Euler scheduler meets a recent numpy.
@@ -60,14 +56,8 @@ def test_the_clean_latent_is_the_schedulers_pred_original_sample(folder, backbon
 
 
 def test_an_exported_lora_in_the_pipeline_gives_the_same_output(folder, backbone):
-    inputs = our_inputs(backbone, torch.randn(1, 4, 16, 16))
-    tensors = random_lora(backbone)
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
-    pipeline.load_lora_weights(with_prefix(tensors, "unet"))
-    positional = [inputs.pop("0"), inputs.pop("1")]
-    with torch.inference_mode():
-        expected = pipeline.unet(*positional, **inputs)[0]
-        assert torch.allclose(backbone.denoiser(*positional, **inputs)[0], expected, atol=1e-5)
+    assert_exported_lora_agrees(backbone, pipeline, denoiser="unet")
 
 
 def test_a_vae_that_overflows_stays_in_float32_beside_a_float16_unet(folder):

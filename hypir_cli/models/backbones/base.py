@@ -173,7 +173,6 @@ class Backbone(ABC):
     def release_text_encoders(self) -> None:
         """Free the text encoders' memory; prompts must have been encoded before."""
 
-    @abstractmethod
     def denoise(
         self,
         latents: Tensor,
@@ -192,6 +191,24 @@ class Backbone(ABC):
 
         Returns:
             Noise, velocity or flow, as `traits.prediction` says, (B, C, h, w) float32.
+
+        Raises:
+            BackboneError: Controls are given but `enable_controls` was never called.
+        """
+        control = self.control_vector(controls, batch=len(latents))
+        return self.call_denoiser(latents, prompt, timestep, control).float()
+
+    @abstractmethod
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
+    ) -> Tensor:
+        """The denoiser's output, (B, C, h, w), for latents of that shape; moves and casts what it is given.
+
+        Args:
+            latents: Scaled latents.
+            prompt: Conditioning with B rows.
+            timestep: (B,) or scalar, in 0..999.
+            control: What enters the timestep path, (B, control_dim()) float32; None for nothing.
         """
 
     @abstractmethod

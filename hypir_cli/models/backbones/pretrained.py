@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from hypir_cli.config.families import find_family
 from hypir_cli.errors import BackboneError
-from hypir_cli.models.backbones.base import Backbone, BackboneTraits, PromptEmbeds
-from hypir_cli.models.backbones.controls import Controls
+from hypir_cli.models.backbones.base import Backbone, BackboneTraits
 from hypir_cli.models.backbones.schedule import read_scheduler_config
 from hypir_cli.models.components import (
     empty_component,
@@ -232,31 +231,6 @@ class PretrainedBackbone(Backbone):
         """The pooled prompt vector plus the control vector, (B, P), ready for the denoiser."""
         pooled = pooled.to(self.device)
         return (pooled if control is None else pooled + control).to(self.dtype)
-
-    def denoise(
-        self,
-        latents: Tensor,
-        *,
-        prompt: PromptEmbeds,
-        timestep: Tensor,
-        controls: Controls | None = None,
-    ) -> Tensor:
-        """See `Backbone.denoise`."""
-        control = self.control_vector(controls, batch=len(latents))
-        return self.call_denoiser(latents, prompt, timestep, control).float()
-
-    @abstractmethod
-    def call_denoiser(
-        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
-    ) -> Tensor:
-        """The denoiser's output, (B, C, h, w), for latents of that shape; moves and casts what it is given.
-
-        Args:
-            latents: Scaled latents.
-            prompt: Conditioning with B rows.
-            timestep: (B,) or scalar, in 0..999.
-            control: What enters the timestep path, (B, control_dim()) float32; None for nothing.
-        """
 
     def text_encoder(self, name: str) -> nn.Module:
         """A text encoder that is still in memory.

@@ -29,7 +29,7 @@ class SD2Backbone(UNetBackbone):
     def call_denoiser(
         self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
     ) -> Tensor:
-        """See `PretrainedBackbone.call_denoiser`."""
+        """See `Backbone.call_denoiser`."""
         return call_unet(
             self.denoiser, latents, timestep=timestep, text=prompt.sequence, control=control
         )

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from hypir_cli.errors import BackboneError, CheckpointError, ConfigError
 from hypir_cli.models.backbones.base import Backbone, BackboneTraits, PromptEmbeds
-from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.tiny.text import TinyTextConfig, TinyTextEncoder
 from hypir_cli.models.backbones.tiny.unet import TinyUNet, TinyUNetConfig
 from hypir_cli.models.backbones.tiny.vae import TinyVAE, TinyVAEConfig
@@ -227,23 +226,17 @@ class TinyBackbone(Backbone):
         """Drop the text encoder."""
         self._text_encoder = None
 
-    def denoise(
-        self,
-        latents: Tensor,
-        *,
-        prompt: PromptEmbeds,
-        timestep: Tensor,
-        controls: Controls | None = None,
+    def call_denoiser(
+        self, latents: Tensor, prompt: PromptEmbeds, timestep: Tensor, control: Tensor | None
     ) -> Tensor:
         """Flow velocity (B, C, h, w) of latents whose sides are multiples of 2^(scales - 1)."""
-        batch = len(latents)
         velocity: Tensor = self.denoiser(
             latents.to(device=self.device, dtype=self.dtype),
-            timestep.to(self.device).expand(batch),
+            timestep.to(self.device).expand(len(latents)),
             prompt.sequence.to(device=self.device, dtype=self.dtype),
-            self.control_vector(controls, batch=batch),
+            control,
         )
-        return velocity.float()
+        return velocity
 
     def alpha_or_sigma(self, timestep: Tensor) -> Tensor:
         """Share of noise at a timestep: timestep / 1000."""
