@@ -34,6 +34,7 @@ from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
 from hypir_cli.models.backbones.flow import SCHEDULER_CLASS
 from hypir_cli.models.backbones.flux.backbone import FluxBackbone
 from hypir_cli.models.backbones.flux2.backbone import Flux2Backbone
+from hypir_cli.models.backbones.pretrained import PretrainedBackbone
 from hypir_cli.models.backbones.sd2.backbone import SD2Backbone
 from hypir_cli.models.backbones.sd3.backbone import Sd3Backbone, Sd35Backbone
 from hypir_cli.models.backbones.sdxl.backbone import SdxlBackbone
@@ -177,68 +178,47 @@ def _klein_transformer() -> Flux2Transformer2DModel:
     )
 
 
-def _sd2(vae: nn.Module | None = None) -> Backbone:
-    return SD2Backbone(
+def _backbone(
+    cls: type[PretrainedBackbone], vae: nn.Module, denoiser: nn.Module, *texts: nn.Module
+) -> Backbone:
+    unet = isinstance(denoiser, UNet2DConditionModel)
+    names = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    return cls(
         networks={
-            "vae": vae or _vae(channels=4, quant_conv=True),
-            "unet": _sd2_unet(),
-            "text_encoder": _clip(1024, 23, projection=False),
+            "vae": vae,
+            "unet" if unet else "transformer": denoiser,
+            **dict(zip(names, texts, strict=False)),
         },
         tokenizers={},
-        scheduler_config=_SCHEDULE,
+        scheduler_config=_SCHEDULE if unet else _FLOW,
     )
+
+
+def _sd2(vae: nn.Module | None = None) -> Backbone:
+    vae = vae or _vae(channels=4, quant_conv=True)
+    return _backbone(SD2Backbone, vae, _sd2_unet(), _clip(1024, 23, projection=False))
 
 
 def _sdxl() -> Backbone:
-    return SdxlBackbone(
-        networks={
-            "vae": _vae(channels=4, quant_conv=True),
-            "unet": _sdxl_unet(),
-            "text_encoder": _clip(768, 12, projection=False),
-            "text_encoder_2": _clip(1280, 32, projection=True),
-        },
-        tokenizers={},
-        scheduler_config=_SCHEDULE,
-    )
+    vae, unet = _vae(channels=4, quant_conv=True), _sdxl_unet()
+    texts = (_clip(768, 12, projection=False), _clip(1280, 32, projection=True))
+    return _backbone(SdxlBackbone, vae, unet, *texts)
 
 
 def _sd3_family(cls: type[Sd3Backbone], transformer: SD3Transformer2DModel) -> Backbone:
-    return cls(
-        networks={
-            "vae": _vae(channels=16, quant_conv=False),
-            "transformer": transformer,
-            "text_encoder": _clip(768, 12, projection=True),
-            "text_encoder_2": _clip(1280, 32, projection=True),
-            "text_encoder_3": _t5(),
-        },
-        tokenizers={},
-        scheduler_config=_FLOW,
-    )
+    vae = _vae(channels=16, quant_conv=False)
+    clips = (_clip(768, 12, projection=True), _clip(1280, 32, projection=True))
+    return _backbone(cls, vae, transformer, *clips, _t5())
 
 
 def _flux() -> Backbone:
-    return FluxBackbone(
-        networks={
-            "vae": _vae(channels=16, quant_conv=False),
-            "transformer": FluxTransformer2DModel(guidance_embeds=True),
-            "text_encoder": _clip(768, 12, projection=False),
-            "text_encoder_2": _t5(),
-        },
-        tokenizers={},
-        scheduler_config=_FLOW,
-    )
+    vae = _vae(channels=16, quant_conv=False)
+    transformer = FluxTransformer2DModel(guidance_embeds=True)
+    return _backbone(FluxBackbone, vae, transformer, _clip(768, 12, projection=False), _t5())
 
 
 def _flux2() -> Backbone:
-    return Flux2Backbone(
-        networks={
-            "vae": AutoencoderKLFlux2(),
-            "transformer": _klein_transformer(),
-            "text_encoder": _qwen3(),
-        },
-        tokenizers={},
-        scheduler_config=_FLOW,
-    )
+    return _backbone(Flux2Backbone, AutoencoderKLFlux2(), _klein_transformer(), _qwen3())
 
 
 BUILDERS: dict[str, Callable[[], Backbone]] = {

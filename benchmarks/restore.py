@@ -127,7 +127,6 @@ def run_arm(options: argparse.Namespace) -> dict[str, Any]:
     pixels = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
     peak_before = peak_flops(device, dtype)
     times = StageTimes(device=device)
-    restore = parity_path if arm in ("parity", "reference") else default_path
     chosen = to_int8(backbone, prompt, pixels, options) if arm.endswith("int8") else {}
     restore(backbone, prompt.to(device), pixels[:64, :64], StageTimes(), options)
     return_freed_memory()
@@ -205,31 +204,25 @@ def build(name: str, *, merged: bool, small_vae: bool) -> tuple[Backbone, Prompt
     return backbone, random_prompt(name)
 
 
-def default_path(
+def restore(
     backbone: Backbone,
     prompt: PromptEmbeds,
     pixels: np.ndarray,
     times: StageTimes,
     options: argparse.Namespace,
 ) -> None:
-    limits = native_limits(backbone, batch=options.batch)
-    Restorer(backbone, limits=limits).restore(pixels, request=request_of(prompt), times=times)
+    """One restoration in the way of the arm."""
+    if options.arm in ("parity", "reference"):
+        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
+        with TimedStages(backbone, times):
+            restore_parity(backbone, image, prompt=prompt, timestep=200, coeff_timestep=200)
+    else:
+        limits = native_limits(backbone, batch=options.batch)
+        Restorer(backbone, limits=limits).restore(pixels, request=request_of(prompt), times=times)
 
 
 def request_of(prompt: PromptEmbeds) -> Request:
     return Request(prompt=prompt, timestep=200, coeff_timestep=200)
-
-
-def parity_path(
-    backbone: Backbone,
-    prompt: PromptEmbeds,
-    pixels: np.ndarray,
-    times: StageTimes,
-    options: argparse.Namespace,
-) -> None:
-    image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None].float() / 255
-    with TimedStages(backbone, times):
-        restore_parity(backbone, image, prompt=prompt, timestep=200, coeff_timestep=200)
 
 
 class TimedStages:

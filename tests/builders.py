@@ -23,6 +23,7 @@ from tests.tiny_families import (
     save_flux2,
     save_sd3,
     save_sdxl,
+    seeded,
     tiny_clip,
     tiny_vae,
 )
@@ -30,8 +31,7 @@ from tests.tiny_families import (
 
 def save_sd2(folder: Path, *, prediction_type: str = "epsilon") -> Path:
     """A tiny Stable Diffusion 2."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         StableDiffusionPipeline(
             vae=tiny_vae(),
             text_encoder=tiny_clip(),
@@ -66,8 +66,7 @@ def save_sd2(folder: Path, *, prediction_type: str = "epsilon") -> Path:
 
 def save_tiny(folder: Path) -> Path:
     """The embedded backbone's classes at a fraction of their size, every weight random."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         backbone = TinyBackbone(
             vae=TinyVAE(TinyVAEConfig(hidden=16, num_blocks=1)),
             unet=TinyUNet(

@@ -9,14 +9,7 @@ from huggingface_hub.errors import GatedRepoError
 from hypir_cli.errors import BackboneError
 from hypir_cli.models import hub
 from hypir_cli.models.backbones.registry import load_backbone
-from tests.pipelines import (
-    PROMPT,
-    assert_exported_lora_agrees,
-    assert_last_flow_step,
-    assert_same_inputs,
-    captured,
-    our_inputs,
-)
+from tests import pipelines
 from tests.tiny_families import save_flux
 
 INPUTS = [
@@ -43,10 +36,10 @@ def test_the_denoiser_gets_what_the_pipeline_gives_it(folders, kind):
     pipeline = FluxPipeline.from_pretrained(folders[kind])
     backbone = load_backbone("flux", base=str(folders[kind]))
     latents = torch.randn(1, 4, 16, 24)
-    theirs = captured(
+    theirs = pipelines.captured(
         pipeline.transformer,
         lambda: pipeline(
-            PROMPT,
+            pipelines.PROMPT,
             height=32,
             width=48,
             sigmas=[0.4],
@@ -55,16 +48,16 @@ def test_the_denoiser_gets_what_the_pipeline_gives_it(folders, kind):
             latents=FluxPipeline._pack_latents(latents, 1, 4, 16, 24),
         ),
     )
-    ours = our_inputs(backbone, latents, timestep=float(theirs["timestep"]) * 1000)
-    assert_same_inputs(ours, theirs, INPUTS)
+    ours = pipelines.our_inputs(backbone, latents, timestep=float(theirs["timestep"]) * 1000)
+    pipelines.assert_same_inputs(ours, theirs, INPUTS)
     assert (ours["guidance"] is None) == (kind == "schnell")
 
 
 def test_the_output_is_unpacked_as_the_pipeline_does(folders):
     backbone = load_backbone("flux", base=str(folders["dev"]))
     latents = torch.randn(1, 4, 16, 24)
-    inputs = our_inputs(backbone, latents)
-    prompt = backbone.encode_prompts([PROMPT])
+    inputs = pipelines.our_inputs(backbone, latents)
+    prompt = backbone.encode_prompts([pipelines.PROMPT])
     with torch.inference_mode():
         packed = backbone.denoiser(**inputs)[0]
         output = backbone.denoise(latents, prompt=prompt, timestep=torch.tensor(200))
@@ -75,17 +68,17 @@ def test_the_output_is_unpacked_as_the_pipeline_does(folders):
 @pytest.mark.parametrize(("kind", "shift"), [("dev", {"mu": 0.7}), ("schnell", {})])
 def test_the_clean_latent_is_the_schedulers_last_step(folders, kind, shift):
     backbone = load_backbone("flux", base=str(folders[kind]))
-    assert_last_flow_step(backbone, folders[kind], sigma=0.15, **shift)
+    pipelines.assert_last_flow_step(backbone, folders[kind], sigma=0.15, **shift)
 
 
 def test_an_exported_lora_in_the_pipeline_gives_the_same_output(folders):
     backbone = load_backbone("flux", base=str(folders["dev"]))
-    assert_exported_lora_agrees(backbone, FluxPipeline.from_pretrained(folders["dev"]))
+    pipelines.assert_exported_lora_agrees(backbone, FluxPipeline.from_pretrained(folders["dev"]))
 
 
 def test_latents_that_cannot_be_packed_are_refused(folders):
     backbone = load_backbone("flux", base=str(folders["dev"]))
-    prompt = backbone.encode_prompts([PROMPT])
+    prompt = backbone.encode_prompts([pipelines.PROMPT])
     with pytest.raises(ValueError, match="multiples of 2, got 15x16"):
         backbone.denoise(torch.randn(1, 4, 15, 16), prompt=prompt, timestep=torch.tensor(200))
 

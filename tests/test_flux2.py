@@ -7,14 +7,7 @@ from diffusers import Flux2KleinPipeline
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.models.backbones.registry import load_backbone
-from tests.pipelines import (
-    PROMPT,
-    assert_exported_lora_agrees,
-    assert_last_flow_step,
-    assert_same_inputs,
-    captured,
-    our_inputs,
-)
+from tests import pipelines
 from tests.tiny_families import save_flux2
 
 INPUTS = ["hidden_states", "timestep", "guidance", "encoder_hidden_states", "txt_ids", "img_ids"]
@@ -33,10 +26,10 @@ def backbone(folder):
 def test_the_denoiser_gets_what_the_pipeline_gives_it(folder, backbone):
     pipeline = Flux2KleinPipeline.from_pretrained(folder)
     latents = torch.randn(1, 4, 16, 24)
-    theirs = captured(
+    theirs = pipelines.captured(
         pipeline.transformer,
         lambda: pipeline(
-            prompt=PROMPT,
+            prompt=pipelines.PROMPT,
             height=32,
             width=48,
             sigmas=[0.4],
@@ -46,8 +39,8 @@ def test_the_denoiser_gets_what_the_pipeline_gives_it(folder, backbone):
             text_encoder_out_layers=backbone.text_layers,
         ),
     )
-    ours = our_inputs(backbone, latents, timestep=float(theirs["timestep"]) * 1000)
-    assert_same_inputs(ours, theirs, INPUTS)
+    ours = pipelines.our_inputs(backbone, latents, timestep=float(theirs["timestep"]) * 1000)
+    pipelines.assert_same_inputs(ours, theirs, INPUTS)
 
 
 def test_the_layers_of_the_published_language_model_are_9_18_and_27():
@@ -71,16 +64,16 @@ def test_decoding_undoes_the_normalisation(backbone):
 
 
 def test_the_clean_latent_is_the_schedulers_last_step(folder, backbone):
-    assert_last_flow_step(backbone, folder, sigma=0.15, mu=0.7)
+    pipelines.assert_last_flow_step(backbone, folder, sigma=0.15, mu=0.7)
 
 
 def test_an_exported_lora_in_the_pipeline_gives_the_same_output(folder, backbone):
-    assert_exported_lora_agrees(backbone, Flux2KleinPipeline.from_pretrained(folder))
+    pipelines.assert_exported_lora_agrees(backbone, Flux2KleinPipeline.from_pretrained(folder))
 
 
 def test_controls_change_the_output_and_leave_saved_weights_as_they_were(backbone):
     names = set(backbone.denoiser.state_dict())
-    latents, prompt = torch.randn(1, 4, 16, 16), backbone.encode_prompts([PROMPT])
+    latents, prompt = torch.randn(1, 4, 16, 16), backbone.encode_prompts([pipelines.PROMPT])
     embedding = backbone.enable_controls()
     torch.nn.init.normal_(embedding.out.weight)
 

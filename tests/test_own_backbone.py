@@ -21,6 +21,7 @@ from hypir_cli.config.family import Family
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.registry import load_backbone
 from tests.test_backbone_contract import *  # noqa: F403
+from tests.tiny_families import seeded
 from tests.training import save_photos
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -51,8 +52,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def built(installed: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, str]:
     """The contract's tests get this backbone in place of ours."""
     folder = tmp_path_factory.mktemp("pebble")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         backbone = load_backbone("pebble")
     states = {name: module.state_dict() for name, module in backbone.components().items()}
     torch.save(states, folder / "pebble.pt")

@@ -8,13 +8,7 @@ from diffusers import DDIMScheduler, StableDiffusionXLPipeline
 
 from hypir_cli.errors import BackboneError
 from hypir_cli.models.backbones.registry import load_backbone
-from tests.pipelines import (
-    PROMPT,
-    assert_exported_lora_agrees,
-    assert_same_inputs,
-    captured,
-    our_inputs,
-)
+from tests import pipelines
 from tests.tiny_families import save_sdxl
 
 
@@ -32,13 +26,15 @@ def backbone(folder):
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_text_pooled_vector_and_micro_conditioning_are_those_of_the_pipeline(folder, backbone):
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
-    theirs = captured(
+    theirs = pipelines.captured(
         pipeline.unet,
-        lambda: pipeline(PROMPT, height=32, width=48, guidance_scale=1.0, num_inference_steps=1),
+        lambda: pipeline(
+            pipelines.PROMPT, height=32, width=48, guidance_scale=1.0, num_inference_steps=1
+        ),
     )
-    ours = our_inputs(backbone, torch.randn(1, 4, 16, 24))
-    assert_same_inputs(ours, theirs, ["encoder_hidden_states"])
-    assert_same_inputs(
+    ours = pipelines.our_inputs(backbone, torch.randn(1, 4, 16, 24))
+    pipelines.assert_same_inputs(ours, theirs, ["encoder_hidden_states"])
+    pipelines.assert_same_inputs(
         ours["added_cond_kwargs"], theirs["added_cond_kwargs"], ["text_embeds", "time_ids"]
     )
     assert ours["added_cond_kwargs"]["time_ids"].tolist() == [[32, 48, 0, 0, 32, 48]]
@@ -57,7 +53,7 @@ def test_the_clean_latent_is_the_schedulers_pred_original_sample(folder, backbon
 
 def test_an_exported_lora_in_the_pipeline_gives_the_same_output(folder, backbone):
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder)
-    assert_exported_lora_agrees(backbone, pipeline, denoiser="unet")
+    pipelines.assert_exported_lora_agrees(backbone, pipeline, denoiser="unet")
 
 
 def test_a_vae_that_overflows_stays_in_float32_beside_a_float16_unet(folder):
@@ -87,4 +83,4 @@ def test_a_base_without_its_second_text_encoder_is_refused_in_two_lines(tmp_path
 def test_a_new_prompt_after_the_release_is_refused(backbone):
     backbone.release_text_encoders()
     with pytest.raises(BackboneError, match="released"):
-        backbone.encode_prompts([PROMPT])
+        backbone.encode_prompts([pipelines.PROMPT])

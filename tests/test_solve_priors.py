@@ -29,6 +29,7 @@ from hypir_cli.solvers.samplers.measurement import Measurement, Problem
 from hypir_cli.solvers.samplers.noise import PlacedNoise
 from hypir_cli.solvers.samplers.spgd import sample_spgd
 from tests.builders import BUILDERS, load_built, save_sd2
+from tests.tiny_families import seeded
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 SIDE = 32
@@ -103,8 +104,7 @@ def unet(*, adm: bool) -> UNet2DModel:
     more = {"resnet_time_scale_shift": "scale_shift", "attention_head_dim": 4} if adm else {}
     blocks = ("ResnetDownsampleBlock2D", "AttnDownBlock2D") if adm else ("DownBlock2D",) * 2
     ups = ("AttnUpBlock2D", "ResnetUpsampleBlock2D") if adm else ("UpBlock2D",) * 2
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         return UNet2DModel(
             sample_size=SIDE,
             out_channels=6 if adm else 3,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,13 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
+FLUX_SIZES: dict[str, Any] = {
+    "in_channels": 4 * LATENT_CHANNELS,
+    "num_layers": 1,
+    "num_single_layers": 1,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+}
 UNET_CONFIG: dict[str, Any] = {
     "sample_size": 16,
     "in_channels": LATENT_CHANNELS,
@@ -61,10 +70,17 @@ UNET_CONFIG: dict[str, Any] = {
 }
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random weights that are the same every time, without a trace in the random numbers outside."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
 def save_sdxl(folder: Path, *, force_upcast: bool = True) -> Path:
     """A tiny Stable Diffusion XL."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         StableDiffusionXLPipeline(
             vae=tiny_vae(force_upcast=force_upcast),
             text_encoder=tiny_clip(),
@@ -86,8 +102,7 @@ def save_sdxl(folder: Path, *, force_upcast: bool = True) -> Path:
 
 def save_sd3(folder: Path, *, t5: bool = True, dual_attention: bool = False) -> Path:
     """A tiny Stable Diffusion 3, or 3.5 with its second attention in the first block."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         transformer = SD3Transformer2DModel(
             sample_size=16,
             patch_size=2,
@@ -119,14 +134,9 @@ def save_sd3(folder: Path, *, t5: bool = True, dual_attention: bool = False) -> 
 
 def save_flux(folder: Path, *, guidance: bool = True) -> Path:
     """A tiny FLUX.1 [dev], or [schnell] without guidance."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         transformer = FluxTransformer2DModel(
-            in_channels=4 * LATENT_CHANNELS,
-            num_layers=1,
-            num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=2,
+            **FLUX_SIZES,
             joint_attention_dim=WIDTH,
             pooled_projection_dim=WIDTH,
             guidance_embeds=guidance,
@@ -148,24 +158,18 @@ def save_flux(folder: Path, *, guidance: bool = True) -> Path:
 
 def save_flux2(folder: Path, *, guidance: bool = False) -> Path:
     """A tiny FLUX.2 [klein]; with guidance, what [klein] is not."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded(0):
         transformer = Flux2Transformer2DModel(
-            in_channels=4 * LATENT_CHANNELS,
-            num_layers=1,
-            num_single_layers=1,
-            attention_head_dim=16,
-            num_attention_heads=2,
+            **FLUX_SIZES,
             joint_attention_dim=3 * WIDTH,
             timestep_guidance_channels=16,
             axes_dims_rope=(4, 4, 4, 4),
             guidance_embeds=guidance,
         )
-        vae = tiny_flux2_vae()
         Flux2KleinPipeline(
             transformer=transformer,
             scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-            vae=vae,
+            vae=tiny_flux2_vae(),
             text_encoder=tiny_qwen(),
             tokenizer=qwen_tokenizer(),
         ).save_pretrained(folder)
@@ -194,8 +198,7 @@ def tiny_vae(
 
 def save_small_vae(folder: Path, *, name: str) -> Path:
     """A small VAE for the tiny model of a family: factor 2, the same latent channels."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
+    with seeded(3):
         vae: Any = AutoencoderTiny(
             encoder_block_out_channels=(16, 16),
             decoder_block_out_channels=(16, 16),
