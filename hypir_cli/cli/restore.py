@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hypir_cli.cli import completion, console, options
-from hypir_cli.cli.sharding import chosen_shard
-from hypir_cli.config.places import are_local
+from hypir_cli.cli.folder_run import FolderRun, work_through
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.restore_preset import restore_preset
 from hypir_cli.models.profiles import ProfileName
@@ -18,6 +17,7 @@ from hypir_cli.models.profiles import ProfileName
 if TYPE_CHECKING:
     from hypir_cli.cli.progress import FolderProgress
     from hypir_cli.folder import FolderReport, Shard
+    from hypir_cli.folder.worker import ImageWorker
 
 
 @options.from_settings(RestoreConfig)
@@ -62,7 +62,8 @@ def restore(
     settings = layers()
     if not dry_run:
         settings = _with_profile(profile, settings, layers, quiet=as_json)
-    _run(inputs, output, settings, shard=shard, dry_run=dry_run, as_json=as_json)
+    run = FolderRun(inputs, output, settings, shard=shard, dry_run=dry_run, as_json=as_json)
+    work_through(run, here=partial(_here, run, settings), worker=partial(_worker, settings))
 
 
 def _with_profile(
@@ -87,85 +88,36 @@ def _with_profile(
     return layers(below=(f"profile {name}", below))
 
 
-def _run(
-    inputs: list[str],
-    output: str | None,
+def _here(
+    run: FolderRun,
     settings: RestoreConfig,
-    *,
-    shard: str | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    from hypir_cli.cli.gathering import end_run
-    from hypir_cli.cli.progress import FolderProgress
-    from hypir_cli.models.allocator import keep_freed_memory
-
-    keep_freed_memory()
-    part = chosen_shard(shard, quiet=as_json)
-    with FolderProgress(quiet=as_json, first=part.index == 0) as progress:
-        here = settings.cluster.engine == "local"
-        if here and output is not None and are_local(inputs, output):
-            report = _restore_local(inputs, output, settings, part, progress, dry_run=dry_run)
-        else:
-            report = _restore_urls(inputs, output, settings, part, progress, dry_run=dry_run)
-    end_run(
-        report,
-        by_hand=shard is not None,
-        report_path=settings.output.report,
-        dry_run=dry_run,
-        as_json=as_json,
-    )
-
-
-def _restore_local(
-    inputs: list[str],
     output: str,
-    settings: RestoreConfig,
     part: Shard,
     progress: FolderProgress,
-    *,
-    dry_run: bool,
 ) -> FolderReport:
     from hypir_cli.caption.describe import load_describer
     from hypir_cli.restore.folder import restore_folder
 
     return restore_folder(
-        inputs,
+        run.inputs,
         output,
         config=settings,
         shard=part,
         load_describer=load_describer,
-        dry_run=dry_run,
+        dry_run=run.dry_run,
         on_event=progress.on_event,
         on_tiles=progress.on_tiles,
         on_ready=progress.on_ready,
     )
 
 
-def _restore_urls(
-    inputs: list[str],
-    output: str | None,
-    settings: RestoreConfig,
-    part: Shard,
-    progress: FolderProgress,
-    *,
-    dry_run: bool,
-) -> FolderReport:
+def _worker(settings: RestoreConfig, progress: FolderProgress) -> ImageWorker:
     from hypir_cli.caption.describe import load_describer
-    from hypir_cli.folder.manifest_run import Listeners, run_urls
     from hypir_cli.restore.lazy_worker import LazyWorker
 
-    worker = LazyWorker(
+    return LazyWorker(
         settings,
         load_describer=load_describer,
         on_tiles=progress.on_tiles,
         on_ready=progress.on_ready,
-    )
-    return run_urls(
-        inputs,
-        output,
-        worker=worker,
-        shard=part,
-        dry_run=dry_run,
-        listeners=Listeners(on_event=progress.on_event, on_shard=progress.on_shard),
     )

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hypir_cli.cli import console, options
-from hypir_cli.cli.gathering import end_run
-from hypir_cli.cli.sharding import chosen_shard
+from hypir_cli.cli.folder_run import FolderRun, work_through
 from hypir_cli.config.places import are_local
 from hypir_cli.config.solve import SolveConfig
 from hypir_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hypir_cli.folder import FolderReport
+    from hypir_cli.cli.progress import FolderProgress
+    from hypir_cli.folder import FolderReport, Shard
+    from hypir_cli.folder.worker import ImageWorker
 
 _RUN = "What to do"
 
@@ -73,82 +74,41 @@ def solve(
     if explain:
         _explain(inputs, output, settings)
         return
-    report = _run(
+    run = FolderRun(
         inputs,
         output,
         settings,
         shard=shard,
         dry_run=dry_run,
-        quiet=as_json,
-        simulate=simulate,
-        clean_dir=clean_dir,
-    )
-    end_run(
-        report,
-        by_hand=shard is not None,
-        report_path=settings.output.report,
-        dry_run=dry_run,
         as_json=as_json,
         verb="measure" if simulate else "solve",
-        done=_done(simulate),
-        details=_print_residuals,
+        done="measured" if simulate else "solved",
     )
 
+    def worker(progress: FolderProgress) -> ImageWorker:
+        from hypir_cli.solvers.workers import SimulateWorker, SolveWorker
 
-def _run(
-    inputs: list[str],
-    output: str | None,
-    settings: SolveConfig,
-    *,
-    shard: str | None,
-    dry_run: bool,
-    quiet: bool,
-    simulate: bool,
-    clean_dir: str | None,
-) -> FolderReport:
-    from hypir_cli.cli.progress import FolderProgress
-    from hypir_cli.folder.manifest_run import Listeners, run_urls
-    from hypir_cli.models.allocator import keep_freed_memory
-    from hypir_cli.solvers.folder import solve_folder
-    from hypir_cli.solvers.workers import SimulateWorker, SolveWorker
+        if simulate:
+            return SimulateWorker(settings, clean_dir=clean_dir)
+        return SolveWorker(settings, on_steps=progress.on_steps, on_ready=progress.on_solver)
 
-    keep_freed_memory()
-    part = chosen_shard(shard, quiet=quiet)
-    first = part.index == 0
-    with FolderProgress(quiet=quiet, first=first, done=_done(simulate)) as progress:
-        worker = (
-            SimulateWorker(settings, clean_dir=clean_dir)
-            if simulate
-            else SolveWorker(settings, on_steps=progress.on_steps, on_ready=progress.on_solver)
-        )
-        here = settings.cluster.engine == "local"
-        if here and output is not None and are_local(inputs, output):
-            return solve_folder(
-                inputs,
-                output,
-                worker=worker,
-                shard=part,
-                dry_run=dry_run,
-                on_event=progress.on_event,
-            )
-        return run_urls(
+    def here(output: str, part: Shard, progress: FolderProgress) -> FolderReport:
+        from hypir_cli.solvers.folder import solve_folder
+
+        return solve_folder(
             inputs,
             output,
-            worker=worker,
+            worker=worker(progress),
             shard=part,
             dry_run=dry_run,
-            listeners=Listeners(on_event=progress.on_event, on_shard=progress.on_shard),
+            on_event=progress.on_event,
         )
 
-
-def _done(simulate: bool) -> str:
-    """What a picture is afterwards."""
-    return "measured" if simulate else "solved"
+    work_through(run, here=here, worker=worker, details=_print_residuals)
 
 
 def _explain(inputs: list[str], output: str | None, settings: SolveConfig) -> None:
     from hypir_cli.solvers.explain import explain
-    from hypir_cli.solvers.folder import find_jobs
     from hypir_cli.solvers.workers import run_settings
 
     if output is None or not are_local(inputs, output):
@@ -156,7 +116,7 @@ def _explain(inputs: list[str], output: str | None, settings: SolveConfig) -> No
             "--explain looks at pictures of this machine, not at URLs or manifests.",
             hint="fetch a few of them and give their folder",
         )
-    _, jobs = find_jobs(inputs, output, settings=run_settings(settings))
+    _, jobs = run_settings(settings).find_jobs(inputs, output)
     for line in explain(jobs, settings).lines:
         console.say(line)
 

@@ -6,14 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hypir_cli.config.restore import OutputConfig
 from hypir_cli.config.scale import ClusterConfig
-from hypir_cli.folder.jobs import Job
+from hypir_cli.folder.jobs import Job, make_jobs
 from hypir_cli.folder.pipeline import RestoreOne
 from hypir_cli.folder.report import FolderReport
 from hypir_cli.folder.run import run_folder
+from hypir_cli.folder.scan import Findings, find_images
 from hypir_cli.images import Reading
 
 
@@ -39,6 +41,27 @@ class RunSettings:
     """Who works through a manifest."""
     report: Mapping[str, Any] = field(default_factory=dict)
     """All settings, for the report."""
+
+    def find_jobs(
+        self, inputs: Sequence[str | Path], output: str | Path
+    ) -> tuple[Findings, list[Job]]:
+        """What the inputs mean, and where the results of the images among it go.
+
+        Raises:
+            HypirError: Nothing found, or an output that does not fit.
+        """
+        found = find_images(inputs, exclude=Path(output))
+        jobs = make_jobs(
+            inputs,
+            output,
+            found=found.images,
+            format=self.output.format,
+            suffix=self.output.suffix,
+            num_samples=self.samples,
+            lossless=self.lossless,
+            output_size=self.output_size,
+        )
+        return found, jobs
 
     def run(self, jobs: Sequence[Job]) -> Callable[..., FolderReport]:
         """`run_folder` on these jobs with everything set that follows from the settings."""

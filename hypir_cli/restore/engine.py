@@ -67,7 +67,7 @@ class Engine:
 
     @classmethod
     def load(
-        cls, config: RestoreConfig | None = None, *, prompts: Sequence[str] | None = None
+        cls, config: RestoreConfig | None = None, prompts: Sequence[str] | None = None
     ) -> Engine:
         """An engine with its model loaded and placed.
 

@@ -7,19 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from hypir_cli.config.restore import PromptConfig, RestoreConfig
+from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.config.schema import to_dict
 from hypir_cli.errors import HypirError
-from hypir_cli.folder import (
-    Event,
-    FolderReport,
-    Job,
-    Record,
-    Restored,
-    Shard,
-    find_images,
-    make_jobs,
-)
+from hypir_cli.folder import Event, FolderReport, Job, Record, Restored, Shard
 from hypir_cli.folder.compare import compare_path, write_compare
 from hypir_cli.folder.names import is_there
 from hypir_cli.folder.report import PEAK_MEMORY, check_report_place
@@ -32,7 +23,7 @@ from hypir_cli.models.device import dtype_name, peak_memory, reset_peak_memory
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.history import History
 from hypir_cli.restore.outcome import Outcome
-from hypir_cli.restore.prompts import Describe, PromptBook, wants_model
+from hypir_cli.restore.prompts import LoadDescriber, PromptBook, wants_model
 from hypir_cli.restore.restorer import Progress
 
 logger = logging.getLogger(__name__)
@@ -44,7 +35,7 @@ def restore_folder(
     *,
     config: RestoreConfig,
     shard: Shard | None = None,
-    load_describer: Callable[[PromptConfig, str], Describe] | None = None,
+    load_describer: LoadDescriber | None = None,
     dry_run: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
     on_tiles: Progress | None = None,
@@ -78,19 +69,11 @@ def restore_folder(
     check_report_place(config.output.report, shard)
     if config.output.compare == "html" and Path(output).exists():
         require_writable(_page_path(Path(output)))
-    found = find_images(inputs, exclude=Path(output))
-    jobs = make_jobs(
-        inputs,
-        output,
-        found=found.images,
-        format=config.output.format,
-        suffix=config.output.suffix,
-        num_samples=config.control.samples,
-        output_size=config.size.output_size,
-    )
+    settings = run_settings(config)
+    found, jobs = settings.find_jobs(inputs, output)
     jobs, refused = _permitted(jobs, permits)
     run = partial(
-        run_settings(config).run(jobs),
+        settings.run(jobs),
         shard=shard,
         unreadable=(*found.unreadable, *refused),
         left_out=found.left_out,
@@ -103,15 +86,12 @@ def restore_folder(
         return finish(None)
     if not plan.count("planned"):
         return _compared(finish(None), config, Path(output))
-    describe = None
-    if load_describer is not None and wants_model(config.prompt):
-        describe = load_describer(config.prompt, config.runtime.device)
     worker = Worker(
         config,
         jobs,
-        describe=describe,
+        load_describer=load_describer,
         on_tiles=on_tiles,
-        load_engine=load_engine or load_new_engine,
+        load_engine=load_engine or Engine.load,
     )
     on_ready(worker.engine)
     made: list[str] = []
@@ -182,9 +162,13 @@ class Worker:
     Args:
         config: All settings.
         jobs: Every image of the run; None when there are too many to look at beforehand.
-        describe: The captioning model, where prompts are to come from one.
+        load_describer: Makes the captioning model, where prompts are to come from one.
         on_tiles: Told (tiles done, tiles in all) of the image at work.
         load_engine: Makes the engine from the settings and the prompts that are known.
+
+    Raises:
+        HypirError: A model cannot be loaded.
+        ValueError: Prompts are to come from a captioning model, but there is no `load_describer`.
     """
 
     def __init__(
@@ -192,12 +176,15 @@ class Worker:
         config: RestoreConfig,
         jobs: Sequence[Job] | None,
         *,
-        describe: Describe | None,
+        load_describer: LoadDescriber | None,
         on_tiles: Progress | None,
         load_engine: Callable[[RestoreConfig, Sequence[str] | None], Engine],
     ) -> None:
         self._config = config
         self._on_tiles = on_tiles
+        describe = None
+        if load_describer is not None and wants_model(config.prompt):
+            describe = load_describer(config.prompt, config.runtime.device)
         self._prompts = PromptBook(config.prompt, describe=describe)
         known = None if self._prompts.needs_images else self._known_prompts(jobs)
         self.engine = load_engine(config, known)
@@ -226,11 +213,6 @@ class Worker:
             except HypirError as error:
                 logger.debug("no prompt for %s: %s", job.input_path, error.message)
         return known
-
-
-def load_new_engine(config: RestoreConfig, prompts: Sequence[str] | None) -> Engine:
-    """A new engine, the prompts encoded where they are known."""
-    return Engine.load(config, prompts=prompts)
 
 
 def _details(engine: Engine, outcome: Outcome, prompt: str) -> Mapping[str, object]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from hypir_cli.config.restore import PromptConfig, RestoreConfig
+from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.folder import RestoreOne
 from hypir_cli.folder.worker import ImageWorker, RunSettings
 from hypir_cli.restore.engine import Engine
-from hypir_cli.restore.folder import Worker, load_new_engine, run_settings
-from hypir_cli.restore.prompts import Describe, wants_model
+from hypir_cli.restore.folder import Worker, run_settings
+from hypir_cli.restore.prompts import LoadDescriber
 from hypir_cli.restore.restorer import Progress
-
-LoadDescriber = Callable[[PromptConfig, str], Describe]
-"""Makes the captioning model that prompt settings name, on a device."""
 
 
 class LazyWorker(ImageWorker):
@@ -54,15 +51,12 @@ class LazyWorker(ImageWorker):
             ValueError: Prompts are to come from a captioning model, but there is no `load_describer`.
         """
         if self._worker is None:
-            describe, prompt = None, self._config.prompt
-            if self._load_describer is not None and wants_model(prompt):
-                describe = self._load_describer(prompt, self._config.runtime.device)
             self._worker = Worker(
                 self._config,
                 None,
-                describe=describe,
+                load_describer=self._load_describer,
                 on_tiles=self._on_tiles,
-                load_engine=load_new_engine,
+                load_engine=Engine.load,
             )
             self._on_ready(self._worker.engine)
         return self._worker.restore

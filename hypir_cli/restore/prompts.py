@@ -14,6 +14,8 @@ from hypir_cli.images import ImageData, picture_on_white
 
 Describe = Callable[[Image.Image, Path], str]
 """The prompt of a picture (8-bit RGB) and the file it was read from; raises `HypirError` where it has none."""
+LoadDescriber = Callable[[PromptConfig, str], Describe]
+"""Makes the captioning model that prompt settings name, on a device."""
 CAPTION_SIDE = 1024
 """Longer side in pixels of what a captioning model is shown."""
 

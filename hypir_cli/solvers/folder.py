@@ -6,17 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from hypir_cli.folder import (
-    Event,
-    Findings,
-    FolderReport,
-    Job,
-    Shard,
-    find_images,
-    make_jobs,
-)
+from hypir_cli.folder import Event, FolderReport, Shard
 from hypir_cli.folder.report import check_report_place
-from hypir_cli.folder.worker import ImageWorker, RunSettings
+from hypir_cli.folder.worker import ImageWorker
 
 
 def solve_folder(
@@ -46,7 +38,7 @@ def solve_folder(
     """
     settings = worker.settings
     check_report_place(settings.output.report, shard)
-    found, jobs = find_jobs(inputs, output, settings=settings)
+    found, jobs = settings.find_jobs(inputs, output)
     run = partial(
         settings.run(jobs), shard=shard, unreadable=found.unreadable, left_out=found.left_out
     )
@@ -54,25 +46,3 @@ def solve_folder(
     return run(
         worker.load() if todo else None, report_path=settings.output.report, on_event=on_event
     )
-
-
-def find_jobs(
-    inputs: Sequence[str | Path], output: str | Path, *, settings: RunSettings
-) -> tuple[Findings, list[Job]]:
-    """What the inputs mean, and where the results of the pictures among it go.
-
-    Raises:
-        HypirError: Nothing found, or an output that does not fit.
-    """
-    found = find_images(inputs, exclude=Path(output))
-    jobs = make_jobs(
-        inputs,
-        output,
-        found=found.images,
-        format=settings.output.format,
-        suffix=settings.output.suffix,
-        num_samples=settings.samples,
-        lossless=settings.lossless,
-        output_size=settings.output_size,
-    )
-    return found, jobs
