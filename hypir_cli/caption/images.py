@@ -14,6 +14,7 @@ from PIL import Image
 
 from hypir_cli.caption.models.base import Captioner, CaptionInput, Outcome
 from hypir_cli.errors import HypirError, InputError, as_hypir_error
+from hypir_cli.folder.events import Progress, silent
 from hypir_cli.folder.prompt_table import PromptTable
 from hypir_cli.folder.scan import Found
 from hypir_cli.folder.sidecar import sidecar_path
@@ -26,8 +27,6 @@ _EVERYONES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 Existing = Literal["skip", "overwrite", "error"]
 Prepare = Callable[[Image.Image], Image.Image]
 """Something done to an image before it is captioned, e.g. a quick restoration."""
-OnProgress = Callable[[int, int], None]
-"""Told after each batch how many images of how many are done."""
 
 
 class PromptStore(Protocol):
@@ -127,7 +126,7 @@ def caption_images(
     batch: int = 4,
     existing: Existing = "skip",
     prepare: Prepare | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Progress = silent,
 ) -> CaptionSummary:
     """Give every image a prompt; a bad image is reported and the rest go on.
 
@@ -159,8 +158,7 @@ def caption_images(
             lost = _keep(store, finished)
             failures += lost
             written += len(finished) - len(lost)
-            if on_progress:
-                on_progress(written + len(failures), len(waiting))
+            on_progress(written + len(failures), len(waiting))
     finally:
         store.close()
     return CaptionSummary(written=written, skipped=len(images) - len(waiting), failures=failures)

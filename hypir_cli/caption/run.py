@@ -9,7 +9,6 @@ from pathlib import Path
 from hypir_cli.caption.by_url import by_url
 from hypir_cli.caption.images import (
     CaptionSummary,
-    OnProgress,
     Prepare,
     caption_images,
     open_store,
@@ -18,6 +17,7 @@ from hypir_cli.caption.models.registry import build_captioner
 from hypir_cli.config.caption import CaptionConfig
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.folder.copies import LocalCopies, local_copies
+from hypir_cli.folder.events import Progress, silent
 from hypir_cli.folder.scan import find_images
 
 
@@ -27,7 +27,7 @@ def caption_folder(
     config: CaptionConfig,
     api_key: str | None = None,
     load_restorer: Callable[[RestoreConfig], Prepare] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Progress = silent,
 ) -> CaptionSummary:
     """Caption files, folders and patterns.
 
@@ -65,7 +65,7 @@ def _caption(
     config: CaptionConfig,
     api_key: str | None,
     load_restorer: Callable[[RestoreConfig], Prepare] | None,
-    on_progress: OnProgress | None,
+    on_progress: Progress,
 ) -> CaptionSummary:
     found = find_images(inputs)
     images = found.images

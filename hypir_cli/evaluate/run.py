@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,12 +20,10 @@ from hypir_cli.evaluate.provenance import provenance
 from hypir_cli.evaluate.registry import Metric, MetricInfo
 from hypir_cli.evaluate.results import Evaluation, Figures
 from hypir_cli.evaluate.speed import Speed, read_speed
+from hypir_cli.folder.events import Progress, silent
 from hypir_cli.models.device import pick_device
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
-"""Images done, images in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ class Folders:
 
 
 def evaluate(
-    folders: Folders, config: EvaluateConfig, *, on_progress: Progress | None = None
+    folders: Folders, config: EvaluateConfig, *, on_progress: Progress = silent
 ) -> Evaluation:
     """Measure every method on every image.
 
@@ -63,14 +61,10 @@ def evaluate(
     pairing = pair(methods, gt=folders.gt, lq=folders.lq)
     metrics, problems = _load(infos, config)
     problems = [*pairing.problems, *unknowable, *problems]
-    measured = _measure(pairing, metrics, config, problems, on_progress or _silent)
+    measured = _measure(pairing, metrics, config, problems, on_progress)
     found = _conclude(pairing, metrics, measured, config, problems, speed=speed)
     inputs = measured.inputs
     return replace(found, baseline=_baseline(baseline, found, inputs, config)) if inputs else found
-
-
-def _silent(done: int, total: int) -> None:
-    pass
 
 
 def _without_inputs(folders: Folders) -> tuple[dict[str, Path], str]:

@@ -30,6 +30,12 @@ class Event:
 
 
 Listener = Callable[[Event], None]
+Progress = Callable[[int, int], None]
+"""Told (done, in all): images of a run, tiles of an image, steps of a sampler."""
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 class Log:

@@ -11,6 +11,7 @@ import torch
 
 from hypir_cli.config.restore import PromptConfig, RestoreConfig
 from hypir_cli.errors import ConfigError, DeviceError
+from hypir_cli.folder.events import Progress
 from hypir_cli.images import ImageData, image_size, quantize
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone, PromptEmbeds
@@ -23,7 +24,7 @@ from hypir_cli.restore.calibration import calibrated
 from hypir_cli.restore.limits import choose_limits
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.parity import ParityTiles, restore_parity
-from hypir_cli.restore.restorer import Progress, Restorer, TileLimits
+from hypir_cli.restore.restorer import Restorer, TileLimits
 from hypir_cli.restore.richness import meet_texture, predict_texture
 from hypir_cli.restore.streaming import InputWindows
 from hypir_cli.restore.tile_pass import Request

@@ -12,6 +12,7 @@ from hypir_cli.config.schema import to_dict
 from hypir_cli.errors import HypirError
 from hypir_cli.folder import Event, FolderReport, Job, Record, Restored, Shard
 from hypir_cli.folder.compare import compare_path, write_compare
+from hypir_cli.folder.events import Progress
 from hypir_cli.folder.names import is_there
 from hypir_cli.folder.report import PEAK_MEMORY, check_report_place
 from hypir_cli.folder.scan import Unreadable
@@ -24,7 +25,6 @@ from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.history import History
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.prompts import LoadDescriber, PromptBook, wants_model
-from hypir_cli.restore.restorer import Progress
 
 logger = logging.getLogger(__name__)
 

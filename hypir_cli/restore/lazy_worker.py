@@ -7,11 +7,11 @@ from functools import partial
 
 from hypir_cli.config.restore import RestoreConfig
 from hypir_cli.folder import RestoreOne
+from hypir_cli.folder.events import Progress
 from hypir_cli.folder.worker import ImageWorker, RunSettings
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.folder import Worker, run_settings
 from hypir_cli.restore.prompts import LoadDescriber
-from hypir_cli.restore.restorer import Progress
 
 
 class LazyWorker(ImageWorker):

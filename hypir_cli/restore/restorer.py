@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from hypir_cli.errors import DeviceError
+from hypir_cli.folder.events import Progress
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.device import is_out_of_memory, release_cached_memory
@@ -27,9 +27,6 @@ from hypir_cli.pixels.tiling import (
 from hypir_cli.restore.streaming import STRIP, InputWindows, make_sink
 from hypir_cli.restore.tile_pass import Request, TilePass
 from hypir_cli.restore.times import StageTimes
-
-Progress = Callable[[int, int], None]
-"""Called with (tiles done, tiles in all)."""
 
 logger = logging.getLogger(__name__)
 

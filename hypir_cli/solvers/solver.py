@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hypir_cli.config.solve import SolveConfig
 from hypir_cli.errors import DeviceError
+from hypir_cli.folder.events import Progress, silent
 from hypir_cli.images import ImageData, quantize, to_float
 from hypir_cli.images.data import Pixels
 from hypir_cli.models.device import is_out_of_memory
@@ -27,13 +28,7 @@ from hypir_cli.solvers.prior_loading import LoadedPrior
 from hypir_cli.solvers.recipes import USUAL_SIDE, Recipe, recipe
 from hypir_cli.solvers.samplers.dps import sample_dps
 from hypir_cli.solvers.samplers.latino import require_adjoint, sample_latino
-from hypir_cli.solvers.samplers.measurement import (
-    Measurement,
-    Problem,
-    Progress,
-    Solution,
-    silent,
-)
+from hypir_cli.solvers.samplers.measurement import Measurement, Problem, Solution
 from hypir_cli.solvers.samplers.noise import PlacedNoise
 from hypir_cli.solvers.samplers.spgd import sample_spgd
 from hypir_cli.solvers.windows import Window, plan_windows, window_of

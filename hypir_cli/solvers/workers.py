@@ -10,13 +10,13 @@ from functools import partial
 from hypir_cli.config.schema import to_dict
 from hypir_cli.config.solve import DamageConfig, SolveConfig
 from hypir_cli.folder import Job, Restored, RestoreOne, urls
+from hypir_cli.folder.events import Progress, silent
 from hypir_cli.folder.worker import ImageWorker, RunSettings
 from hypir_cli.images import ImageData, is_lossless
 from hypir_cli.solvers.damage import Damage
 from hypir_cli.solvers.masks import Masks
 from hypir_cli.solvers.prior_loading import load_prior, prior_kind
 from hypir_cli.solvers.recipes import recipe
-from hypir_cli.solvers.samplers.measurement import Progress, silent
 from hypir_cli.solvers.simulate import Simulated, Simulator
 from hypir_cli.solvers.solver import Lost, Outcome, Solver
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from hypir_cli.folder.events import Progress, silent
 from hypir_cli.solvers.operators.base import HasDagger, HasGuess, Operator, num_measured
 from hypir_cli.solvers.priors.base import Prior
 from hypir_cli.solvers.samplers.noise import NoiseSource
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
-
-
-def silent(done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True, kw_only=True)
