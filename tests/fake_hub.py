@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from tests import web_server
 
 COMMIT = "a" * 40
 
@@ -37,19 +37,11 @@ def serving(hub: FakeHub) -> Iterator[FakeHub]:
     class Handler(_Handler):
         shared = hub
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with web_server.serving(Handler) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(web_server.QuietHandler):
     shared: FakeHub
     protocol_version = "HTTP/1.1"
 
@@ -60,18 +52,15 @@ class _Handler(BaseHTTPRequestHandler):
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         repo = "/".join(parts[2:4]) if parts[:2] == ["api", "models"] else "/".join(parts[:2])
         if repo in self.shared.broken:
-            self._send(400, b"", {"X-Error-Message": "something broke"})
+            self.send(b"", status=400, headers={"X-Error-Message": "something broke"})
         elif repo in self.shared.gated:
-            self._send(403, b"", {"X-Error-Code": "GatedRepo"})
+            self.send(b"", status=403, headers={"X-Error-Code": "GatedRepo"})
         elif repo not in self.shared.repos:
-            self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
+            self.send(b"", status=404, headers={"X-Error-Code": "RepoNotFound"})
         elif parts[0] == "api":
             self._send_listing(repo, kind=parts[4] if len(parts) > 4 else "")
         else:
             self._send_file(repo, "/".join(parts[4:]))
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
 
     def _send_listing(self, repo: str, *, kind: str) -> None:
         root = self.shared.repos[repo]
@@ -85,23 +74,15 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             siblings = [{"rfilename": name} for name in names]
             content = {"id": repo, "sha": COMMIT, "siblings": siblings, "tags": []}
-        self._send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+        self.send(json.dumps(content).encode(), headers={"Content-Type": "application/json"})
 
     def _send_file(self, repo: str, name: str) -> None:
         path = self.shared.repos[repo] / name
         if not path.is_file():
-            self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+            self.send(b"", status=404, headers={"X-Error-Code": "EntryNotFound"})
             return
         content = path.read_bytes()
         if self.command == "GET":
             self.shared.downloads.append(f"{repo}:{name}")
         tag = hashlib.sha1(content).hexdigest()
-        self._send(200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT})
-
-    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for key, value in {**headers, "Content-Length": str(len(content))}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
+        self.send(content, headers={"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT})

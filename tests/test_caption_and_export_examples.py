@@ -7,8 +7,6 @@ import os
 import stat
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from hypir_cli.models.checkpoint import CheckpointInfo, read_info
 from hypir_cli.models.lora import save_lora
 from hypir_cli.restore.quick import quick_restore
 from tests.builders import BUILDERS
+from tests.web_server import QuietHandler, serving
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -65,7 +64,7 @@ def test_a_captioner_of_ones_own_fills_a_table(photos: Path, tmp_path: Path) -> 
 
 
 def test_a_folder_is_captioned_by_an_endpoint(photos: Path, tmp_path: Path) -> None:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             self.answer({"data": [{"id": "vlm"}]})
 
@@ -74,26 +73,12 @@ def test_a_folder_is_captioned_by_an_endpoint(photos: Path, tmp_path: Path) -> N
             self.answer({"choices": [{"message": {"content": "A blurry red wall."}}]})
 
         def answer(self, body: Any) -> None:
-            content = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.send(json.dumps(body).encode(), headers={})
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    with serving(Handler) as url:
         script, table = EXAMPLES / "caption_with_endpoint.sh", tmp_path / "prompts.parquet"
-        run("sh", script, photos, table, folder=tmp_path, OPENAI_BASE_URL=url, NO_PROXY="*")
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        variables = {"OPENAI_BASE_URL": f"{url}/v1", "NO_PROXY": "*"}
+        run("sh", script, photos, table, folder=tmp_path, **variables)
     assert set(read_prompts(table).values()) == {"A red wall."}
 
 

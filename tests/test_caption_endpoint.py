@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from hypir_cli.config.caption import CaptionerConfig, EndpointConfig
 from hypir_cli.config.schema import resolve, to_yaml
 from hypir_cli.errors import BackboneError, ConfigError, HypirError, InputError
 from hypir_cli.folder.scan import find_images
+from tests.web_server import QuietHandler, serving
 
 KEY = "sk-very-secret-0123456789"
 Reply = tuple[int, dict[str, str], bytes]
@@ -59,7 +59,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("NO_PROXY", "*")
     state = Server(replies=[completion("A red square.")])
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             length = int(self.headers["content-length"])
             state.bodies.append(json.loads(self.rfile.read(length)))
@@ -73,25 +73,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             state.times.append(time.monotonic())
             status, headers, content = state.next_reply()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                self.send(content, status=status, headers=headers)
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    state.url = f"http://127.0.0.1:{http.server_address[1]}/v1"
-    yield state
-    http.shutdown()
-    http.server_close()
-    thread.join()
+    with serving(Handler) as url:
+        state.url = f"{url}/v1"
+        yield state
 
 
 def ask(

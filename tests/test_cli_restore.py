@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from hypir_cli.cli.app import COMMANDS, app
+from hypir_cli.cli.app import COMMANDS
 from hypir_cli.folder.compare import compare_path
 from hypir_cli.models.device import dtype_name, pick_dtype
+from tests.commands import run
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 
@@ -24,10 +24,6 @@ PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 def pixels_of(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
         return np.asarray(picture)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -200,7 +196,7 @@ def test_prompts_come_from_the_folder_then_the_sidecar_then_the_flag(
 
 
 def test_json_on_standard_output_is_nothing_but_json(photos: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["restore", str(photos), str(tmp_path / "o"), "--json"])
+    result = run("restore", photos, tmp_path / "o", "--json")
     assert json.loads(result.stdout)["summary"]["done"] == 3
 
 

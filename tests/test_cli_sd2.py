@@ -9,18 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from hypir_cli.cli.app import app
 from hypir_cli.models import prompt_cache
+from tests.commands import run
 from tests.golden import PROMPT
 from tests.golden import ROOT as GOLDEN
 
 MODEL = ("--backbone", "sd2", "--base", GOLDEN / "model", "--lora", GOLDEN / "lora.pth")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_parity_gives_the_reference_output(tmp_path: Path) -> None:

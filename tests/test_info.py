@@ -8,16 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from typer.testing import CliRunner, Result
 
-from hypir_cli.cli.app import app
 from hypir_cli.config.families import family_names
 from hypir_cli.models.checkpoint import CheckpointInfo
 from hypir_cli.models.lora import save_lora
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+from tests.commands import run
 
 
 def test_the_machine_and_every_backbone_are_listed() -> None:

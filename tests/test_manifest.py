@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from hypir_cli.cli.app import app
 from hypir_cli.config.restore import ControlConfig, OutputConfig, PromptConfig, RestoreConfig
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder import Job, Restored, RestoreOne, urls
@@ -24,6 +22,7 @@ from hypir_cli.folder.shard_state import ShardStates
 from hypir_cli.images import ImageData, read_image
 from hypir_cli.restore.folder import run_settings
 from hypir_cli.restore.lazy_worker import LazyWorker
+from tests.commands import run
 from tests.object_store import BUCKET, ObjectStore, object_store
 from tests.pictures import noise
 
@@ -82,10 +81,6 @@ def _planned(inputs: str, output: str, place: str, *, shards_of: int = 3) -> Man
     plan = planned_by(run_settings(RestoreConfig()), [inputs], output)
     rows = plan_rows([inputs], output, plan=plan)
     return write_manifest(place, rows, plan=plan, shards_of=shards_of)
-
-
-def _run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_a_local_manifest_names_the_results_of_a_local_run(tmp_path: Path) -> None:
@@ -434,14 +429,14 @@ def test_a_plan_of_rows_is_read_back_shard_by_shard(tmp_path: Path) -> None:
 def test_plan_prints_what_it_found_and_a_dry_run_counts_it(tmp_path: Path) -> None:
     _pictures(tmp_path / "in", 3)
     place = tmp_path / "list.parquet"
-    result = _run("plan", tmp_path / "in", tmp_path / "out", "--manifest", place, "--shards-of", 2)
+    result = run("plan", tmp_path / "in", tmp_path / "out", "--manifest", place, "--shards-of", 2)
     assert result.exit_code == 0, result.output
     assert "3 images in 2 shards" in result.output
-    result = _run("restore", place, "--dry-run")
+    result = run("restore", place, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "3 to restore, 0 already there." in result.output
     assert not (tmp_path / "out").exists()
-    result = _run("restore", f"file://{tmp_path}/in", tmp_path / "out", "--dry-run")
+    result = run("restore", f"file://{tmp_path}/in", tmp_path / "out", "--dry-run")
     assert "scan 0.png ->" in result.output
 
 

@@ -15,9 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from hypir_cli.cli.app import app
+from tests.commands import contents, run
 from tests.object_store import BUCKET, ObjectStore, object_store
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "astronaut.jpg"
@@ -35,18 +34,6 @@ def _pictures(folder: Path, count: int) -> Path:
     return folder
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*.png")
-        if ".hypir" not in path.parts
-    }
-
-
-def _here(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
 def _command(*arguments: object, launcher: tuple[str, ...] = ()) -> list[str]:
     return [sys.executable, "-m", *(launcher or ("hypir_cli",)), *map(str, arguments)]
 
@@ -55,16 +42,23 @@ def _environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **(more or {})}
 
 
-def _torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
-    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "hypir_cli")
+def _ended(
+    command: list[str], environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A process that has run to its end."""
     return subprocess.run(
-        _command(*arguments, launcher=launcher),
+        command,
         capture_output=True,
         text=True,
         timeout=LONGEST,
-        env=_environment(),
+        env=_environment(environment),
         check=False,
     )
+
+
+def _torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    launcher = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "hypir_cli")
+    return _ended(_command(*arguments, launcher=launcher))
 
 
 @contextlib.contextmanager
@@ -124,40 +118,33 @@ def test_every_route_makes_the_same_bytes_of_two_hundred_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = _pictures(tmp_path / "in", 200)
-    assert _here("restore", source, tmp_path / "local").exit_code == 0
-    expected = _contents(tmp_path / "local")
+    assert run("restore", source, tmp_path / "local").exit_code == 0
+    expected = contents(tmp_path / "local")
     assert len(expected) == 200
 
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
     for task in range(2):
         monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(task))
-        result = _here("restore", source, tmp_path / "array")
+        result = run("restore", source, tmp_path / "array")
         assert result.exit_code == 0, result.output
         assert "100 restored." in result.output
     monkeypatch.delenv("SLURM_ARRAY_TASK_ID")
-    assert _contents(tmp_path / "array") == expected
+    assert contents(tmp_path / "array") == expected
 
     done = _torchrun("restore", source, tmp_path / "torchrun")
     assert done.returncode == 0, done.stderr
     assert "200 restored." in done.stdout
-    assert _contents(tmp_path / "torchrun") == expected
+    assert contents(tmp_path / "torchrun") == expected
 
     manifest = tmp_path / "list.parquet"
-    planned = _here("plan", source, tmp_path / "ray", "--manifest", manifest, "--shards-of", 20)
+    planned = run("plan", source, tmp_path / "ray", "--manifest", manifest, "--shards-of", 20)
     assert planned.exit_code == 0, planned.output
     report = tmp_path / "ray.json"
     options = ("--engine", "ray", "--actors", "2", "--report", report)
-    done = subprocess.run(
-        _command("restore", manifest, *options),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        env=_environment(),
-        check=False,
-    )
+    done = _ended(_command("restore", manifest, *options))
     assert done.returncode == 0, done.stderr
     assert json.loads(report.read_text())["summary"]["done"] == 200
-    assert _contents(tmp_path / "ray") == expected
+    assert contents(tmp_path / "ray") == expected
 
 
 @pytest.mark.slow
@@ -168,7 +155,7 @@ def test_the_first_rank_reports_for_all_and_fails_where_any_failed(tmp_path: Pat
     done = _torchrun("restore", source, tmp_path / "out", "--report", report)
     assert done.returncode == 1
     assert "3 restored, 1 failed." in done.stdout
-    assert set(_contents(tmp_path / "out")) == {"0.png", "2.png", "3.png"}
+    assert set(contents(tmp_path / "out")) == {"0.png", "2.png", "3.png"}
     content = json.loads(report.read_text())
     assert content["summary"] == {"done": 3, "skipped": 0, "failed": 1, "planned": 0}
     names = [Path(image["input"]).name for image in content["images"]]
@@ -182,15 +169,15 @@ def test_a_killed_actor_a_killed_driver_and_a_stumbling_store_cost_no_image(
     store: ObjectStore, tmp_path: Path
 ) -> None:
     source = _pictures(tmp_path / "in", 60)
-    assert _here("restore", source, tmp_path / "local").exit_code == 0
-    expected = _contents(tmp_path / "local")
+    assert run("restore", source, tmp_path / "local").exit_code == 0
+    expected = contents(tmp_path / "local")
     url = store.put_folder(source, "in")
     output = f"s3://{BUCKET}/out"
     manifest = str(tmp_path / "list.parquet")
     for name, value in store.environment().items():
         os.environ[name] = value
     try:
-        planned = _here("plan", url, output, "--manifest", manifest, "--shards-of", 6)
+        planned = run("plan", url, output, "--manifest", manifest, "--shards-of", 6)
         assert planned.exit_code == 0, planned.output
 
         def fault(method: str, path: str, before: int) -> int | float | None:
@@ -217,14 +204,7 @@ def test_a_killed_actor_a_killed_driver_and_a_stumbling_store_cost_no_image(
                     each.kill()
         assert len(store.content("out")) < 60
         report = tmp_path / "report.json"
-        done = subprocess.run(
-            _command(*arguments, "--report", report),
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            env=_environment(environment),
-            check=False,
-        )
+        done = _ended(_command(*arguments, "--report", report), environment)
         assert done.returncode == 0, done.stderr
         summary = json.loads(report.read_text())["summary"]
         assert summary["done"] + summary["skipped"] == 60
@@ -275,19 +255,12 @@ def test_an_image_that_kills_its_actor_every_time_does_not_hold_up_the_others(
 ) -> None:
     source = _pictures(tmp_path / "in", 3)
     manifest = tmp_path / "list.parquet"
-    planned = _here("plan", source, tmp_path / "out", "--manifest", manifest, "--shards-of", 1)
+    planned = run("plan", source, tmp_path / "out", "--manifest", manifest, "--shards-of", 1)
     assert planned.exit_code == 0, planned.output
-    done = subprocess.run(
-        [sys.executable, "-c", FATAL, str(manifest)],
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        env=_environment(),
-        check=False,
-    )
+    done = _ended([sys.executable, "-c", FATAL, str(manifest)])
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout[done.stdout.index("{") :])
     assert report["summary"] == {"done": 2, "skipped": 0, "failed": 1, "planned": 0}
     assert report["images"][0]["input"] == f"{manifest} shard 1"
     assert "2 actors were lost" in report["images"][0]["reason"]
-    assert set(_contents(tmp_path / "out")) == {"0.png", "2.png"}
+    assert set(contents(tmp_path / "out")) == {"0.png", "2.png"}

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from hypir_cli.cli.app import app
+from tests.commands import run
 from tests.pictures import noise
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "many_machines"
@@ -26,15 +25,9 @@ def manifest(tmp_path: Path) -> Path:
     for index in range(6):
         Image.fromarray(noise(8, 8, 3, seed=index)).save(tmp_path / "in" / f"{index}.png")
     place = tmp_path / "list.parquet"
-    result = _hypir(
-        "plan", tmp_path / "in", tmp_path / "out", "--manifest", place, "--shards-of", 2
-    )
+    result = run("plan", tmp_path / "in", tmp_path / "out", "--manifest", place, "--shards-of", 2)
     assert result.exit_code == 0, result.output
     return place
-
-
-def _hypir(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def _bash(script: str, *arguments: object, tmp_path: Path, **environment: str) -> str:
@@ -88,7 +81,7 @@ def test_a_job_of_an_aws_batch_array_takes_its_shards(
     command = json.loads(words[words.index("--container-overrides") + 1])["command"]
     monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_INDEX", "2")
     monkeypatch.setenv("AWS_BATCH_JOB_ARRAY_SIZE", "100")
-    result = _hypir(*command[1:], "--dry-run")
+    result = run(*command[1:], "--dry-run")
     assert "AWS Batch array: this process takes part 3 of 100" in result.output
     assert "2 to restore, 0 already there." in result.output
 
@@ -103,7 +96,7 @@ def test_a_pod_of_a_kubernetes_job_takes_its_shards(
     monkeypatch.setenv(container["env"][0]["name"], container["env"][0]["value"])
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "49")
     command = [str(manifest) if word.startswith("s3:") else word for word in container["args"]]
-    result = _hypir(*command[1:], "--dry-run")
+    result = run(*command[1:], "--dry-run")
     assert "Kubernetes indexed job: this process takes part 50 of 50" in result.output
     assert "0 to restore, 0 already there." in result.output
 
@@ -115,6 +108,6 @@ def test_a_ray_job_is_one_restore_command(manifest: Path, tmp_path: Path) -> Non
     assert json.loads(words[words.index("--runtime-env-json") + 1])["pip"] == ["hypir[ray]"]
     command = words[words.index("--") + 1 :]
     assert command[:2] == ["hypir", "restore"]
-    result = _hypir(*command[1:], "--dry-run")
+    result = run(*command[1:], "--dry-run")
     assert result.exit_code == 0, result.output
     assert "6 to restore, 0 already there." in result.output

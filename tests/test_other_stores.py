@@ -10,19 +10,15 @@ import fsspec
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from hypir_cli.cli.app import app
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder import urls
 from hypir_cli.folder.listing import output_folder, plan_rows
 from hypir_cli.folder.manifest import Plan
+from tests.commands import contents, run
 from tests.pictures import noise
 from tests.web_server import WebServer, web_server
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -51,14 +47,6 @@ def web(photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
     monkeypatch.setattr(urls, "FIRST_WAIT", 0.01)
     with web_server(photos) as server:
         yield server
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*.png")
-        if ".hypir" not in path.parts
-    }
 
 
 def measured(*arguments: object) -> Result:

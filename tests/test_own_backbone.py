@@ -6,20 +6,19 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
-from typer.testing import CliRunner
+from typer.testing import Result
 
-from hypir_cli.cli.app import app
 from hypir_cli.config.families import ENTRY_POINTS, family_names, find_family, register
 from hypir_cli.config.family import Family
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.registry import load_backbone
+from tests import commands
 from tests.test_backbone_contract import *  # noqa: F403
 from tests.tiny_families import seeded
 from tests.training import save_photos
@@ -59,8 +58,8 @@ def built(installed: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
     return "pebble", folder, "default"
 
 
-def run(*arguments: Any) -> Any:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+def run(*arguments: object) -> Result:
+    result = commands.run(*arguments)
     assert result.exit_code == 0, result.output
     return result
 
@@ -109,9 +108,7 @@ def test_it_trains_restores_and_is_exported(built: tuple[str, Path], tmp_path: P
     )
     assert plain.shape == tuned.shape == (48, 48, 3)
     assert not np.array_equal(plain, tuned)
-    refused = CliRunner().invoke(
-        app, ["export-lora", str(lora), str(tmp_path / "x"), "--format", "kohya"]
-    )
+    refused = commands.run("export-lora", lora, tmp_path / "x", "--format", "kohya")
     assert refused.exit_code == 1
     assert "no kohya format for pebble" in refused.output
 

@@ -11,19 +11,15 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from hypir_cli.cli.app import app
 from tests.builders import save_tiny
+from tests.commands import run
 from tests.pictures import exif_block, noise, parsed
 from tests.test_solve_priors import save_pixel
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 SR = ("--task", "super-resolution")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 class Prior:

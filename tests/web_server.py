@@ -1,34 +1,56 @@
-"""A web server on loopback with files of a folder, which can be told to stumble."""
+"""Web servers on loopback: of any handler, and one with files of a folder, which can be told to stumble."""
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 Fault = Callable[[str], int]
 """Path asked for -> status to answer, 0 to serve it."""
 
 
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server that answers with such handlers."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class QuietHandler(BaseHTTPRequestHandler):
+    """Answers with whole bodies, and writes no log."""
+
+    def send(self, content: bytes, *, status: int = 200, headers: Mapping[str, str]) -> None:
+        """One answer; the length is said, and nothing but headers follows where they are all that is asked for."""
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *words: object) -> None:
+        pass
+
+
+@dataclass
 class WebServer:
-    """The server; `url` is its address."""
+    """A server of files."""
 
-    def __init__(self, folder: Path) -> None:
-        self.fault: Fault = lambda path: 0
-        handler = functools.partial(_Handler, self, directory=str(folder))
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    url: str = ""
+    fault: Fault = lambda path: 0
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -49,8 +71,6 @@ class _Handler(SimpleHTTPRequestHandler):
 
 @contextmanager
 def web_server(folder: Path) -> Iterator[WebServer]:
-    server = WebServer(folder)
-    try:
-        yield server
-    finally:
-        server.close()
+    owner = WebServer()
+    with serving(functools.partial(_Handler, owner, directory=str(folder))) as owner.url:
+        yield owner
