@@ -230,8 +230,11 @@ def test_adapters_are_the_same_for_the_same_seed_and_differ_otherwise(built):
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
+both_ways = pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
+@both_ways
 def test_saved_adapters_give_the_same_image_again(built, tmp_path, merge):
     backbone = rebuilt(built)
     images = some_images(backbone)
@@ -248,7 +251,7 @@ def test_saved_adapters_give_the_same_image_again(built, tmp_path, merge):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
+@both_ways
 def test_scale_zero_is_the_base_model(built, tmp_path, merge):
     backbone = rebuilt(built)
     images = some_images(backbone)
@@ -259,7 +262,7 @@ def test_scale_zero_is_the_base_model(built, tmp_path, merge):
     assert_close(restored(again, images), plain, tolerance=1e-6)
 
 
-@pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
+@both_ways
 def test_adapters_with_wrong_keys_or_shapes_are_refused_by_name(built, tmp_path, merge):
     backbone = rebuilt(built)
     tensors = dict(trained(backbone))
@@ -300,7 +303,7 @@ def test_controls_without_their_embedding_are_an_error(backbone):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
+@both_ways
 def test_trained_controls_act_per_image_and_survive_a_file(built, tmp_path, merge):
     backbone = rebuilt(built)
     images = some_images(backbone)[:1].expand(2, -1, -1, -1)

@@ -263,6 +263,12 @@ def test_the_time_of_a_pngs_last_change_is_named(tmp_path: Path) -> None:
     assert read_image(tmp_path / "b.png").notes == ()
 
 
+def save_tiff(path: Path, tags: list[tuple[Any, ...]], **options: bool) -> None:
+    """A TIFF with these tags and no more than it needs beside them."""
+    plain = {"photometric": "rgb", "metadata": None, "software": False}
+    tifffile.imwrite(path, gradient(8, 8), extratags=tags, **plain, **options)
+
+
 def test_sizes_are_brought_up_to_date(tmp_path: Path) -> None:
     packet = XMP.replace(
         b'dc:source="Archiv K\xc3\xb6ln"', b'tiff:ImageWidth="32" exif:PixelYDimension="24"'
@@ -284,14 +290,7 @@ def test_sizes_are_brought_up_to_date(tmp_path: Path) -> None:
 def test_tiff_tags_of_another_file_are_left_out_and_named(
     tmp_path: Path, tag: tuple[Any, ...], word: str
 ) -> None:
-    tifffile.imwrite(
-        tmp_path / "a.tif",
-        gradient(8, 8),
-        photometric="rgb",
-        metadata=None,
-        software=False,
-        extratags=[tag],
-    )
+    save_tiff(tmp_path / "a.tif", [tag])
     image = read_image(tmp_path / "a.tif")
     assert any(word in note for note in image.notes)
     write_image(tmp_path / "b.tif", image.pixels, metadata=image.metadata)
@@ -306,15 +305,7 @@ def test_document_tags_of_a_tiff_are_kept_as_they_are(tmp_path: Path, source: st
         (285, 2, 0, b"recto\0", True),
         (18246, 3, 1, 4, True),
     ]
-    tifffile.imwrite(
-        tmp_path / "a.tif",
-        gradient(8, 8),
-        photometric="rgb",
-        metadata=None,
-        software=False,
-        extratags=tags,
-        bigtiff=source == "II+",
-    )
+    save_tiff(tmp_path / "a.tif", tags, bigtiff=source == "II+")
     image = read_image(tmp_path / "a.tif")
     for target in FORMATS:
         write_image(tmp_path / f"b.{target}", image.pixels, metadata=image.metadata)

@@ -79,14 +79,18 @@ def test_the_hub_is_asked_once_for_all_of_it(refused: list[Any], tmp_path: Path)
     assert len(refused) == 1
 
 
-@pytest.mark.usefixtures("refused")
-def test_weights_that_cannot_be_had_are_told_without_retries(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits fails."""
+
     def wait(_seconds: float) -> None:
         raise AssertionError("a retry was waited for")
 
     monkeypatch.setattr("time.sleep", wait)
+
+
+@pytest.mark.usefixtures("refused", "impatient")
+def test_weights_that_cannot_be_had_are_told_without_retries() -> None:
     with pytest.raises(BackboneError, match="cannot be had"):
         build_trunk("convnext-xxlarge")
     with pytest.raises(BackboneError, match="cannot be had"):
@@ -95,16 +99,10 @@ def test_weights_that_cannot_be_had_are_told_without_retries(
         build_perceptual("lpips-vgg")
 
 
-@pytest.mark.usefixtures("refused")
-def test_a_captioner_that_cannot_be_had_is_told_without_retries(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.usefixtures("refused", "impatient")
+def test_a_captioner_that_cannot_be_had_is_told_without_retries() -> None:
     from hypir_cli.caption.models.local import ChatCaptioner
 
-    def wait(_seconds: float) -> None:
-        raise AssertionError("a retry was waited for")
-
-    monkeypatch.setattr("time.sleep", wait)
     with pytest.raises(BackboneError, match="cannot load the captioner"):
         ChatCaptioner(template="What is this?", device="cpu")
 
