@@ -24,10 +24,6 @@ SEED = 0
 """Seed of the degradation."""
 
 
-CLEAN = "clean"
-"""Preset that degrades nothing: a default run has to leave good photographs alone."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class PhotoSet:
     """The photographs of one preset."""
@@ -57,6 +53,10 @@ class PhotoSet:
             for name in self.names
             if not _is_fresh(self.path(arm, name), self.path("lq", name))
         ]
+
+
+CLEAN = "clean"
+"""Preset that degrades nothing: a default run has to leave good photographs alone."""
 
 
 def prepare(

@@ -39,6 +39,7 @@ from transformers import (
 
 WIDTH = 32
 """Width of every text encoder."""
+TEXT_SIZES = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_attention_heads": 2}
 LATENT_CHANNELS = 4
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -234,11 +235,9 @@ def tiny_clip(*, projection: bool = False) -> CLIPTextModel | CLIPTextModelWithP
     tokenizer = clip_tokenizer()
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=WIDTH,
+        **TEXT_SIZES,
         projection_dim=WIDTH,
         num_hidden_layers=2,
-        num_attention_heads=2,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -256,10 +255,8 @@ def tiny_qwen() -> Qwen3ForCausalLM:
     """A Qwen3 language model of four layers."""
     config = Qwen3Config(
         vocab_size=320,
-        hidden_size=WIDTH,
-        intermediate_size=WIDTH,
+        **TEXT_SIZES,
         num_hidden_layers=4,
-        num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=8,
         max_position_embeddings=512,

@@ -7,7 +7,7 @@ Both run in the project's training loop, on its data and with its checkpoints, s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -80,12 +80,7 @@ class NetworkStage(Stage):
         info = CheckpointInfo(
             kind="backbone", backbone=self.backbone.traits.name, training_step=step
         )
-        with self.averaged():
-            average = {key: value.clone() for key, value in self.network.state_dict().items()}
-        return [
-            WeightsFile(name=RESULT_FILE, tensors=average, info=replace(info, ema=True)),
-            WeightsFile(name=LIVE_FILE, tensors=self.network.state_dict(), info=info),
-        ]
+        return self.averaged_and_live(self.network, live_name=LIVE_FILE, info=info)
 
     def load(self, folder: Path, *, ema_updates: int) -> None:
         """Continue from a checkpoint of this stage."""

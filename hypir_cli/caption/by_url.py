@@ -22,53 +22,47 @@ def by_url(store: PromptStore, copies: LocalCopies, *, out: Path | None) -> Prom
     return store if out is not None else _TakenBack(store, copies)
 
 
-class _NamedByUrl(PromptStore):
-    """A table in which images have the names that people know."""
+class _Over(PromptStore):
+    """What two stores have in common that know where local copies come from."""
 
-    def __init__(self, table: PromptStore, copies: LocalCopies) -> None:
-        self._table = table
+    def __init__(self, store: PromptStore, copies: LocalCopies) -> None:
+        self._store = store
         self._copies = copies
 
     @property
     def apart(self) -> bool:
-        """Whatever the table is."""
-        return self._table.apart
+        """As in the store below."""
+        return self._store.apart
+
+    def close(self) -> None:
+        """Finish the store below."""
+        self._store.close()
+
+
+class _NamedByUrl(_Over):
+    """A table in which images have the names that people know."""
 
     def __contains__(self, image_path: Path | str) -> bool:
-        return self._name(image_path) in self._table
+        return self._name(image_path) in self._store
 
     def add(self, prompts: Sequence[tuple[Path | str, str]]) -> None:
         """Append rows."""
-        self._table.add([(self._name(path), prompt) for path, prompt in prompts])
-
-    def close(self) -> None:
-        """Make the table whole."""
-        self._table.close()
+        self._store.add([(self._name(path), prompt) for path, prompt in prompts])
 
     def _name(self, path: Path | str) -> Path | str:
         return self._copies.url_of(Path(path)) or path
 
 
-class _TakenBack(PromptStore):
+class _TakenBack(_Over):
     """Text files that are uploaded as they are written; those that were there have been fetched."""
 
-    def __init__(self, files: SidecarStore, copies: LocalCopies) -> None:
-        self._files = files
-        self._copies = copies
-
-    @property
-    def apart(self) -> bool:
-        """True: one file per image."""
-        return self._files.apart
+    _store: SidecarStore
 
     def __contains__(self, image_path: Path | str) -> bool:
-        return image_path in self._files
+        return image_path in self._store
 
     def add(self, prompts: Sequence[tuple[Path | str, str]]) -> None:
         """Write each file and take it back."""
-        self._files.add(prompts)
+        self._store.add(prompts)
         paths = [Path(path) for path, _ in prompts]
-        upload_beside(self._copies, paths, [self._files.path_of(path) for path in paths])
-
-    def close(self) -> None:
-        """Nothing is left to do."""
+        upload_beside(self._copies, paths, [self._store.path_of(path) for path in paths])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from hypir_cli.config.checks import check_within
 from hypir_cli.config.flags import flag, group
 from hypir_cli.config.restore import RestoreConfig
 
@@ -63,8 +64,7 @@ class EndpointConfig:
                 raise ValueError(
                     f"endpoint.{name} must be at least {least}, got {getattr(self, name)}"
                 )
-        if not 1 <= self.quality <= 95:
-            raise ValueError(f"endpoint.quality must be in 1..95, got {self.quality}")
+        check_within(self, "endpoint", ("quality",), least=1, most=95)
 
 
 def check_url(url: str) -> None:
@@ -107,8 +107,7 @@ class CaptionerConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             raise ValueError(f"device must be auto, cpu, cuda[:N] or mps, got {self.device!r}")
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
+        check_within(self, "", ("max_tokens",), least=1)
         if self.kind == "fixed" and not self.text.strip():
             raise ValueError("the fixed captioner needs a text (--text)")
 
@@ -133,7 +132,6 @@ class CaptionConfig:
     """What turns an image into a prompt."""
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch must be at least 1, got {self.batch}")
+        check_within(self, "", ("batch",), least=1)
         if self.to != "sidecar" and self.out is None:
             raise ValueError(f"--to {self.to} needs --out FILE")

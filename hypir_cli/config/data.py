@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hypir_cli.config.checks import check_within
 from hypir_cli.config.degradation import check_probability
 
 
@@ -50,14 +51,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_probability("prompt_dropout", self.prompt_dropout)
         check_probability("flip_probability", self.flip_probability)
-        if self.crop_size < 1:
-            raise ValueError(f"crop_size must be at least 1, got {self.crop_size}")
-        for name in ("pool_size", "workers", "cache_megabytes"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("reuse", "reuse_pool"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_within(self, "", ("crop_size",), least=1)
+        check_within(self, "", ("pool_size", "workers", "cache_megabytes"), least=0)
+        check_within(self, "", ("reuse", "reuse_pool"), least=1)
         if self.degraded and len(self.degraded) != len(self.sources):
             raise ValueError(
                 f"data.degraded names {len(self.degraded)} folders, data.sources {len(self.sources)}"

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hypir_cli.config.checks import check_within
 from hypir_cli.config.presets import shipped_preset
 from hypir_cli.config.schema import Layer, resolve
 
@@ -219,8 +220,7 @@ class SharpenConfig:
     """Detail below this many 8-bit levels is left alone."""
 
     def __post_init__(self) -> None:
-        if self.radius < 3:
-            raise ValueError(f"radius must be at least 3, got {self.radius}")
+        check_within(self, "", ("radius",), least=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,8 +305,7 @@ class DegradationConfig:
     """Sharpening between the noise and the JPEG of the second round."""
 
     def __post_init__(self) -> None:
-        if self.scale < 1:
-            raise ValueError(f"scale must be at least 1, got {self.scale}")
+        check_within(self, "", ("scale",), least=1)
 
 
 def check_probability(name: str, value: float) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hypir_cli.config.checks import check_within
 from hypir_cli.config.flags import flag, group
 from hypir_cli.config.presets import shipped_preset
 
@@ -30,9 +31,7 @@ class MeasureConfig:
     def __post_init__(self) -> None:
         if self.crop_border < 0:
             raise ValueError(f"measure.crop_border must not be negative, got {self.crop_border}")
-        for name in ("shrink", "cell"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"measure.{name} must be at least 1, got {getattr(self, name)}")
+        check_within(self, "measure", ("shrink", "cell"), least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +46,7 @@ class BootstrapConfig:
     """Seed of the resampling; the same seed gives the same intervals."""
 
     def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise ValueError(f"bootstrap.resamples must be at least 1, got {self.resamples}")
+        check_within(self, "bootstrap", ("resamples",), least=1)
         if self.seed < 0:
             raise ValueError(f"bootstrap.seed must not be negative, got {self.seed}")
         if not 0.0 < self.confidence < 1.0:
@@ -67,8 +65,7 @@ class StudyConfig:
     """Seed of the order of pairs and of the sides."""
 
     def __post_init__(self) -> None:
-        if self.max_pairs < 1:
-            raise ValueError(f"study.max_pairs must be at least 1, got {self.max_pairs}")
+        check_within(self, "study", ("max_pairs",), least=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from hypir_cli.config.checks import check_within
 from hypir_cli.config.flags import flag
 
 ExportFormat = Literal["peft", "diffusers", "kohya", "reference", "merged"]
@@ -32,5 +33,4 @@ class ExportConfig:
     """Replace what is at the output path."""
 
     def __post_init__(self) -> None:
-        if self.rank is not None and self.rank < 1:
-            raise ValueError(f"rank must be at least 1, got {self.rank}")
+        check_within(self, "", ("rank",), least=1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hypir_cli.config.checks import check_within
 from hypir_cli.config.flags import flag, group
 from hypir_cli.config.scale import ClusterConfig
 from hypir_cli.config.timesteps import check_timestep
@@ -103,15 +104,10 @@ class ControlConfig:
     """Fidelity dial, 0 to 999: timestep of the clean-latent formula; smaller keeps more of the input."""
 
     def __post_init__(self) -> None:
-        for name in ("strength", "fidelity", "generativity"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"control.{name} must be in 0..1, got {getattr(self, name)}")
+        check_within(self, "control", ("strength", "fidelity", "generativity"), least=0, most=1)
         if isinstance(self.texture, float) and not 0.0 < self.texture < math.inf:
             raise ValueError(f"control.texture must be above 0, got {self.texture}")
-        if not 1.0 <= self.texture_gain < math.inf:
-            raise ValueError(f"control.texture_gain must be at least 1, got {self.texture_gain}")
-        if self.samples < 1:
-            raise ValueError(f"control.samples must be at least 1, got {self.samples}")
+        check_within(self, "control", ("texture_gain", "samples"), least=1)
         check_timestep("control.timestep", self.timestep)
         check_timestep("control.coeff_timestep", self.coeff_timestep)
 
@@ -168,8 +164,7 @@ class TileConfig:
     """The reference's own tiling, colour fix and blending instead of ours: slower, more memory."""
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 16:
-            raise ValueError(f"tiles.size must be at least 16, got {self.size}")
+        check_within(self, "tiles", ("size",), least=16)
         if self.overlap is not None and self.overlap < 0:
             raise ValueError(f"tiles.overlap must not be negative, got {self.overlap}")
         if self.size is not None and (self.overlap or 0) > self.size // 2:
@@ -177,8 +172,7 @@ class TileConfig:
                 f"tiles.overlap must be at most half of tiles.size ({self.size // 2}), "
                 f"got {self.overlap}"
             )
-        if self.batch is not None and self.batch < 1:
-            raise ValueError(f"tiles.batch must be at least 1, got {self.batch}")
+        check_within(self, "tiles", ("batch",), least=1)
         if self.max_memory is not None:
             parse_bytes(self.max_memory)
 
@@ -207,8 +201,7 @@ class RuntimeConfig:
             raise ValueError(
                 f"runtime.device must be auto, cpu, cuda[:N] or mps, got {self.device!r}"
             )
-        if self.jobs < 1:
-            raise ValueError(f"runtime.jobs must be at least 1, got {self.jobs}")
+        check_within(self, "runtime", ("jobs",), least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,8 +242,7 @@ class OutputConfig:
     """JSON file with what was done to each image."""
 
     def __post_init__(self) -> None:
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise ValueError(f"output.quality must be in 1..100, got {self.quality}")
+        check_within(self, "output", ("quality",), least=1, most=100)
         if "/" in self.suffix or "\\" in self.suffix:
             raise ValueError(f"output.suffix must not hold a path separator, got {self.suffix!r}")
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from hypir_cli.config.checks import check_within
 from hypir_cli.config.flags import flag
 
 
@@ -25,8 +26,7 @@ class ClusterConfig:
     """CPUs of each actor; unset is 1 beside a GPU, else this machine's share, or 1 on a cluster of others."""
 
     def __post_init__(self) -> None:
-        if self.actors < 1:
-            raise ValueError(f"cluster.actors must be at least 1, got {self.actors}")
+        check_within(self, "cluster", ("actors",), least=1)
         if not 0 <= self.gpus_per_actor < math.inf:
             raise ValueError(
                 f"cluster.gpus_per_actor must not be negative, got {self.gpus_per_actor}"
@@ -51,9 +51,6 @@ class PlanConfig:
     """Name PNGs where `--format same` would lose something, as `hypir solve` wants where it keeps pixels as they are."""
 
     def __post_init__(self) -> None:
-        if self.shards_of < 1:
-            raise ValueError(f"shards_of must be at least 1, got {self.shards_of}")
-        if self.samples < 1:
-            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        check_within(self, "", ("shards_of", "samples"), least=1)
         if "/" in self.suffix or "\\" in self.suffix:
             raise ValueError(f"suffix must not hold a path separator, got {self.suffix!r}")

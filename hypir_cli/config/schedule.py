@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hypir_cli.config.checks import check_within
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseConfig:
@@ -27,8 +29,7 @@ class PhaseConfig:
     def __post_init__(self) -> None:
         if self.steps < 0 or self.warmup_steps < 0:
             raise ValueError("steps and warmup_steps must be at least 0")
-        if self.accumulation < 1:
-            raise ValueError(f"accumulation must be at least 1, got {self.accumulation}")
+        check_within(self, "", ("accumulation",), least=1)
         if self.lr < 0 or (self.discriminator_lr or 0.0) < 0:
             raise ValueError("lr and discriminator_lr must be at least 0")
 
@@ -102,8 +103,7 @@ class OptimConfig:
     """Stop after this many updates in a row with a gradient that is not a finite number."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"optim.batch_size must be at least 1, got {self.batch_size}")
+        check_within(self, "optim", ("batch_size",), least=1)
         if self.grad_clip <= 0:
             raise ValueError(f"optim.grad_clip must be above 0, got {self.grad_clip}")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hypir_cli.config.checks import check_within
 from hypir_cli.config.flags import flag, group
 from hypir_cli.config.restore import OutputConfig, RuntimeConfig
 from hypir_cli.config.scale import ClusterConfig
@@ -17,18 +17,6 @@ Task = Literal[
 ]
 Method = Literal["dps", "dpps", "spgd", "latino"]
 MethodChoice = Literal["auto", "dps", "dpps", "spgd", "latino"]
-
-
-def _check_range(
-    settings: object, group: str, names: Sequence[str], *, least: float, most: float = math.inf
-) -> None:
-    """Refuse numbers outside least..most; unset ones pass, infinite ones do not."""
-    for name in names:
-        value = getattr(settings, name)
-        if value is None or (least <= value <= most and value < math.inf):
-            continue
-        wanted = f"at least {least:g}" if most == math.inf else f"in {least:g}..{most:g}"
-        raise ValueError(f"{group}.{name} must be {wanted}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +69,10 @@ class DamageConfig:
     def __post_init__(self) -> None:
         if self.kernel_size % 2 == 0:
             raise ValueError(f"damage.kernel_size must be odd, got {self.kernel_size}")
-        _check_range(self, "damage", ("factor", "kernel_size", "box"), least=1)
-        _check_range(self, "damage", ("sigma", "length"), least=1e-6)
-        _check_range(self, "damage", ("intensity", "drop"), least=0, most=1)
-        _check_range(self, "damage", ("jpeg_quality",), least=1, most=100)
+        check_within(self, "damage", ("factor", "kernel_size", "box"), least=1)
+        check_within(self, "damage", ("sigma", "length"), least=1e-6)
+        check_within(self, "damage", ("intensity", "drop"), least=0, most=1)
+        check_within(self, "damage", ("jpeg_quality",), least=1, most=100)
         if not math.isfinite(self.angle):
             raise ValueError(f"damage.angle must be a finite number, got {self.angle}")
         sources = [name for name in ("mask", "drop", "box") if getattr(self, name) is not None]
@@ -109,8 +97,8 @@ class DpsConfig:
     """What proposals are compared with: the measurement itself, or the posterior mean it would give."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "dps", ("scale",), least=0)
-        _check_range(self, "dps", ("candidates",), least=2)
+        check_within(self, "dps", ("scale",), least=0)
+        check_within(self, "dps", ("candidates",), least=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +123,9 @@ class SpgdConfig:
     """Last noise level."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "spgd", ("lr",), least=0)
-        _check_range(self, "spgd", ("warmup",), least=1)
-        _check_range(self, "spgd", ("decay",), least=0, most=1)
+        check_within(self, "spgd", ("lr",), least=0)
+        check_within(self, "spgd", ("warmup",), least=1)
+        check_within(self, "spgd", ("decay",), least=0, most=1)
         if not 0.0 <= self.momentum < 1.0:
             raise ValueError(f"spgd.momentum must be at least 0 and below 1, got {self.momentum}")
         if not 0.0 < self.sigma_min <= (self.sigma_max or math.inf):
@@ -184,8 +172,8 @@ class SamplingConfig:
     """The method without gradients."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "sampling", ("steps", "samples"), least=1)
-        _check_range(self, "sampling", ("noise",), least=0)
+        check_within(self, "sampling", ("steps", "samples"), least=1)
+        check_within(self, "sampling", ("noise",), least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +186,8 @@ class SolveTileConfig:
     """Least overlap of neighbouring tiles in image pixels; unset is 64, or a quarter of a smaller tile. A blur needs its width."""
 
     def __post_init__(self) -> None:
-        _check_range(self, "tiles", ("size",), least=16)
-        _check_range(self, "tiles", ("overlap",), least=0)
+        check_within(self, "tiles", ("size",), least=16)
+        check_within(self, "tiles", ("overlap",), least=0)
 
 
 @dataclass(frozen=True, kw_only=True)

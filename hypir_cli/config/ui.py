@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypir_cli.config.checks import check_within
 from hypir_cli.config.flags import flag
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -27,8 +28,7 @@ class UiConfig:
     """Open the page in the browser."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError(f"port must be in 0..65535, got {self.port}")
+        check_within(self, "", ("port",), least=0, most=65535)
         if not self.folders:
             raise ValueError("folders must name at least one folder")
         if self.host not in LOOPBACK and self.auth_env is None:

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_CHUNK = 2_000_000
-"""Most random numbers held at once."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -47,6 +44,10 @@ def mean_interval(
     tail = (1.0 - confidence) / 2
     low, high = np.quantile(means, (tail, 1.0 - tail))
     return Interval(mean=float(values.mean()), low=float(low), high=float(high), count=len(values))
+
+
+_CHUNK = 2_000_000
+"""Most random numbers held at once."""
 
 
 def resampled_means(

@@ -15,12 +15,6 @@ from hypir_cli.config.evaluate import BootstrapConfig
 from hypir_cli.errors import InputError
 from hypir_cli.evaluate.bootstrap import Interval, mean_interval
 
-KEY_FORMAT = "hypir-study/1"
-RATINGS_FORMAT = "hypir-ratings/1"
-KEY_NAME = "key.json"
-"""Which picture is whose; lies in the study's folder, not for raters."""
-MAX_RATING = 10
-
 
 @dataclass(frozen=True, kw_only=True)
 class MethodRating:
@@ -44,6 +38,13 @@ class RatingSummary:
     """Files of ratings."""
     methods: tuple[MethodRating, ...]
     """From best to worst mean rating."""
+
+
+KEY_FORMAT = "hypir-study/1"
+RATINGS_FORMAT = "hypir-ratings/1"
+KEY_NAME = "key.json"
+"""Which picture is whose; lies in the study's folder, not for raters."""
+MAX_RATING = 10
 
 
 def summarise_ratings(

@@ -14,6 +14,8 @@ from fractions import Fraction
 from typing import IO
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, IFD = 1, 2, 3, 4, 5, 7, 13
+EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
+MAKER_NOTE = 0x927C
 _SIZES = {
     1: 1,
     2: 1,
@@ -34,10 +36,6 @@ _SIZES = {
     129: 1,
 }
 """Bytes of one value of each type; Exif 3.0 adds 129, UTF-8 text."""
-_MOST_BYTES = 64 * 2**20
-"""A longer value is not read: it is no metadata, or the file is damaged."""
-EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
-MAKER_NOTE = 0x927C
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +54,6 @@ class Entry:
     """Where they stood in the structure they were read from."""
 
 
-Directory = dict[int, Entry]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Header:
     """How a structure is stored."""
@@ -69,6 +64,9 @@ class Header:
     """Whether it is BigTIFF, with 8-byte offsets."""
     first: int
     """Offset of its first directory."""
+
+
+Directory = dict[int, Entry]
 
 
 def read_header(file: IO[bytes]) -> Header:
@@ -93,6 +91,10 @@ def read_header(file: IO[bytes]) -> Header:
     ):  # TIFF, and what Panasonic and Olympus put in its place
         raise ValueError("it does not start with a TIFF header")
     return Header(order=order, big=False, first=struct.unpack(order + "I", head[4:8])[0])
+
+
+_MOST_BYTES = 64 * 2**20
+"""A longer value is not read: it is no metadata, or the file is damaged."""
 
 
 def read_directory(file: IO[bytes], header: Header, offset: int) -> tuple[Directory, int]:

@@ -18,13 +18,6 @@ FORMATS = (
     ("bf16", "nf4"),
 )
 """Number format of the networks and of the denoiser's linear weights."""
-DECODER_VALUES_PER_PIXEL = 1800
-"""Numbers alive at once per image pixel in the decoder of an 8-fold VAE with 128 channels at full resolution, measured; it needs more
-than the denoiser of any backbone does."""
-USUAL_TILE = 512
-"""Tile side in image pixels of a backbone whose record names none."""
-SMALL_VALUES_PER_PIXEL = 300
-"""The same for diffusers' `AutoencoderTiny` (200, measured), with room for the denoiser."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +80,13 @@ def memory_row(
     return _row(family, dtype, quantize, tile, small_vae=small_vae)
 
 
+DECODER_VALUES_PER_PIXEL = 1800
+"""Numbers alive at once per image pixel in the decoder of an 8-fold VAE with 128 channels at full resolution, measured; it needs more
+than the denoiser of any backbone does."""
+SMALL_VALUES_PER_PIXEL = 300
+"""The same for diffusers' `AutoencoderTiny` (200, measured), with room for the denoiser."""
+
+
 def estimate_tile_bytes(side: int, *, bytes_per_value: int, small_vae: bool = False) -> int:
     """Peak bytes of activations while one tile is restored.
 
@@ -97,6 +97,10 @@ def estimate_tile_bytes(side: int, *, bytes_per_value: int, small_vae: bool = Fa
     """
     values = SMALL_VALUES_PER_PIXEL if small_vae else DECODER_VALUES_PER_PIXEL
     return side * side * values * bytes_per_value
+
+
+USUAL_TILE = 512
+"""Tile side in image pixels of a backbone whose record names none."""
 
 
 def _row(

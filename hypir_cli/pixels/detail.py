@@ -59,18 +59,6 @@ _HALO = DETAIL_RADIUS + EDGE_RADIUS
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextureMatch:
-    """What matching the texture of an image did."""
-
-    gain: float
-    """Factor on strong fine detail."""
-    before: float
-    """Texture richness before, in squared 8-bit levels."""
-    reached: float
-    """Texture richness after, in squared 8-bit levels."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Detail:
     """What is measured of an image's detail before it is changed."""
 
@@ -95,6 +83,18 @@ def measure_detail(pixels: Pixels) -> Detail:
     energies = torch.cat(found).sort().values
     noise = float(energies[int(NOISE_QUANTILE * (len(energies) - 1))]) if len(energies) else 0.0
     return Detail(richness=sums.richness, noise=noise)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextureMatch:
+    """What matching the texture of an image did."""
+
+    gain: float
+    """Factor on strong fine detail."""
+    before: float
+    """Texture richness before, in squared 8-bit levels."""
+    reached: float
+    """Texture richness after, in squared 8-bit levels."""
 
 
 def match_texture(

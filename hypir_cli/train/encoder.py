@@ -6,7 +6,6 @@ minimum (a constant encoder), so the target is a setting; the reconstruction of 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -83,12 +82,7 @@ class EncoderStage(Stage):
             vae=vae_name(model.vae, family=find_family(model.backbone)),
             training_step=step,
         )
-        with self.averaged():
-            average = {key: value.clone() for key, value in self._encoder.state_dict().items()}
-        return [
-            WeightsFile(name=ENCODER_FILE, tensors=average, info=replace(info, ema=True)),
-            WeightsFile(name=LIVE_FILE, tensors=self._encoder.state_dict(), info=info),
-        ]
+        return self.averaged_and_live(self._encoder, live_name=LIVE_FILE, info=info)
 
     def load(self, folder: Path, *, ema_updates: int) -> None:
         """Continue from a checkpoint of this stage."""

@@ -23,9 +23,6 @@ from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.stage import Pairs, Teacher
 from hypir_cli.train.trained import TrainedWeights
 
-_DETAIL_SIGMA = 1.5
-_DETAIL_SIZE = 11
-
 
 @dataclass(frozen=True, kw_only=True)
 class GanModels:
@@ -59,6 +56,10 @@ def generate(
         latents = backbone.encode(pairs.lq, noise=noise)
         latents, controls = drawn_controls(latents, pairs, config=config.controls)
     return finish(models, latents, pairs, controls=controls, config=config), controls
+
+
+_DETAIL_SIGMA = 1.5
+_DETAIL_SIZE = 11
 
 
 def with_scaled_detail(pairs: Pairs, *, config: ControlsConfig) -> Pairs:

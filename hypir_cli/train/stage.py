@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -114,6 +114,17 @@ class Stage(ABC):
         Raises:
             CheckpointError: A file is missing, damaged or does not fit.
         """
+
+    def averaged_and_live(
+        self, network: nn.Module, *, live_name: str, info: CheckpointInfo
+    ) -> list[WeightsFile]:
+        """Files of a whole network: the result, with the averaged weights, and what trains on."""
+        with self.averaged():
+            average = {key: value.clone() for key, value in network.state_dict().items()}
+        return [
+            WeightsFile(name=self.result_name, tensors=average, info=replace(info, ema=True)),
+            WeightsFile(name=live_name, tensors=network.state_dict(), info=info),
+        ]
 
     def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights are live inside the block."""

@@ -28,18 +28,6 @@ _LATEX = {
 """Characters that LaTeX takes for something else."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One figure of the table."""
-
-    mean: str
-    """Mean."""
-    interval: str
-    """Interval, or empty."""
-    mark: Mark
-    """Whether it is the best or second best of its column."""
-
-
 def number(value: float) -> str:
     """As many decimals as papers print: 22.16, 3.832, 0.5877; the minus sign is a real one."""
     magnitude = abs(value)
@@ -60,6 +48,18 @@ def heading(info: MetricInfo) -> str:
 def mean_heading(info: MetricInfo) -> str:
     """What a column of means is called; ratios are averaged as |log ratio|."""
     return f"|log {info.id}| ↓" if info.better == "one" else heading(info)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One figure of the table."""
+
+    mean: str
+    """Mean."""
+    interval: str
+    """Interval, or empty."""
+    mark: Mark
+    """Whether it is the best or second best of its column."""
 
 
 def cell(evaluation: Evaluation, method: str, info: MetricInfo) -> Cell:

@@ -1,0 +1,30 @@
+"""A check that many settings share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def check_within(
+    settings: object, group: str, names: Sequence[str], *, least: float, most: float = math.inf
+) -> None:
+    """Refuse numbers outside least..most; unset ones pass, infinite ones do not.
+
+    Args:
+        settings: What holds them.
+        group: What messages put before the names, e.g. `tiles`; empty for nothing.
+        names: Fields of the settings.
+        least: Smallest number.
+        most: Largest number.
+
+    Raises:
+        ValueError: A number is refused; names it.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is None or (least <= value <= most and value < math.inf):
+            continue
+        wanted = f"at least {least:g}" if most == math.inf else f"in {least:g}..{most:g}"
+        full = f"{group}.{name}" if group else name
+        raise ValueError(f"{full} must be {wanted}, got {value}")
