@@ -11,6 +11,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
+PHOTOS = EXAMPLES / "photos"
+"""Public photographs."""
+
 
 def noise(*shape: int, dtype: type[Any] = np.uint8, seed: int = 0) -> NDArray[Any]:
     """Random samples over the type's full range."""

@@ -14,9 +14,9 @@ from PIL import Image
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
 from hypir_cli.models.checkpoint import load_tensors
 from tests.builders import BUILDERS
+from tests.pictures import EXAMPLES
 from tests.training import save_photos
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 SMALL = (
     "device=cpu",
     "data.crop_size=32",

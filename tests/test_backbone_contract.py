@@ -230,15 +230,20 @@ def test_adapters_are_the_same_for_the_same_seed_and_differ_otherwise(built):
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
+def at_work(built):
+    """A backbone of its own, images, and what it makes of them."""
+    backbone = rebuilt(built)
+    images = some_images(backbone)
+    return backbone, images, restored(backbone, images)
+
+
 both_ways = pytest.mark.parametrize("merge", [True, False], ids=["merged", "attached"])
 
 
 @torch.no_grad()
 @both_ways
 def test_saved_adapters_give_the_same_image_again(built, tmp_path, merge):
-    backbone = rebuilt(built)
-    images = some_images(backbone)
-    plain = restored(backbone, images)
+    backbone, images, plain = at_work(built)
     tensors = trained(backbone)
     expected = restored(backbone, images)
     assert not torch.allclose(expected, plain, atol=1e-3)
@@ -253,9 +258,7 @@ def test_saved_adapters_give_the_same_image_again(built, tmp_path, merge):
 @torch.no_grad()
 @both_ways
 def test_scale_zero_is_the_base_model(built, tmp_path, merge):
-    backbone = rebuilt(built)
-    images = some_images(backbone)
-    plain = restored(backbone, images)
+    backbone, images, plain = at_work(built)
     save_lora(tmp_path / "lora.safetensors", trained(backbone), info=info_of(backbone))
     again = rebuilt(built)
     apply_lora(again, read_lora(tmp_path / "lora.safetensors"), scale=0.0, merge=merge)

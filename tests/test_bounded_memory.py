@@ -27,8 +27,8 @@ from hypir_cli.restore.blend import enlarged_rows, mixed
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.richness import meet_texture
 from hypir_cli.restore.streaming import InputWindows
+from tests.pictures import PHOTOS
 
-PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 HEAVY = (
     "accelerate diffusers peft scipy sympy torch._dynamo torchao torchvision transformers triton"
 )

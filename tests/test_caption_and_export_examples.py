@@ -23,9 +23,8 @@ from hypir_cli.models.checkpoint import CheckpointInfo, read_info
 from hypir_cli.models.lora import save_lora
 from hypir_cli.restore.quick import quick_restore
 from tests.builders import BUILDERS
+from tests.pictures import EXAMPLES
 from tests.web_server import QuietHandler, serving
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture

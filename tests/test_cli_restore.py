@@ -17,8 +17,7 @@ from hypir_cli.cli.app import COMMANDS
 from hypir_cli.folder.compare import compare_path
 from hypir_cli.models.device import dtype_name, pick_dtype
 from tests.commands import run
-
-PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
+from tests.pictures import PHOTOS
 
 
 def pixels_of(path: Path) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,8 +14,9 @@ from hypir_cli.pixels.noise import gradient_weight
 from hypir_cli.restore.blend import mixed
 from hypir_cli.restore.engine import Engine
 from tests.golden import LORA, MODEL
+from tests.pictures import PHOTOS
 
-PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "coffee.jpg"
+PHOTO = PHOTOS / "coffee.jpg"
 
 
 @pytest.fixture(scope="module")

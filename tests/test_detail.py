@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -22,8 +21,8 @@ from hypir_cli.pixels.texture import pixels_richness, texture_richness
 from hypir_cli.restore.engine import Engine
 from hypir_cli.restore.outcome import Outcome
 from hypir_cli.restore.richness import meet_texture, texture_limit
+from tests.pictures import PHOTOS
 
-PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 ORIGINALS = PHOTOS.parent / "originals"
 
 

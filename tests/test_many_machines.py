@@ -18,8 +18,9 @@ from PIL import Image
 
 from tests.commands import contents, run
 from tests.object_store import BUCKET, ObjectStore, object_store
+from tests.pictures import PHOTOS
 
-PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "astronaut.jpg"
+PHOTO = PHOTOS / "astronaut.jpg"
 LONGEST = 600
 """Seconds after which a process that should have ended is taken for hung."""
 

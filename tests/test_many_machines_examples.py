@@ -13,9 +13,9 @@ import yaml
 from PIL import Image
 
 from tests.commands import run
-from tests.pictures import noise
+from tests.pictures import EXAMPLES, noise
 
-EXAMPLES = Path(__file__).parent.parent / "examples" / "many_machines"
+SCRIPTS = EXAMPLES / "many_machines"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def _bash(script: str, *arguments: object, tmp_path: Path, **environment: str) -
     for name, module in {"hypir": "hypir_cli", "torchrun": "torch.distributed.run"}.items():
         _program(programs / name, f'exec "{sys.executable}" -m {module} "$@"')
     done = subprocess.run(
-        ["bash", str(EXAMPLES / script), *map(str, arguments)],
+        ["bash", str(SCRIPTS / script), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
@@ -89,7 +89,7 @@ def test_a_job_of_an_aws_batch_array_takes_its_shards(
 def test_a_pod_of_a_kubernetes_job_takes_its_shards(
     manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = yaml.safe_load((EXAMPLES / "kubernetes_job.yaml").read_text())["spec"]
+    job = yaml.safe_load((SCRIPTS / "kubernetes_job.yaml").read_text())["spec"]
     assert job["completionMode"] == "Indexed"
     container = job["template"]["spec"]["containers"][0]
     assert container["env"][0]["value"] == str(job["completions"])

@@ -19,11 +19,11 @@ from hypir_cli.config.family import Family
 from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.registry import load_backbone
 from tests import commands
+from tests.pictures import EXAMPLES
 from tests.test_backbone_contract import *  # noqa: F403
 from tests.tiny_families import seeded
 from tests.training import save_photos
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 LINES = 80
 """Fewer than this many may a backbone take."""
 

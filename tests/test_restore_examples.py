@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from tests.pictures import EXAMPLES
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from PIL import Image
@@ -11,8 +9,9 @@ from PIL import Image
 from hypir_cli.models.backbones.registry import load_backbone
 from hypir_cli.restore.restorer import Restorer, TileLimits
 from hypir_cli.restore.tile_pass import Request
+from tests.pictures import PHOTOS
 
-PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "raccoon.jpg"
+PHOTO = PHOTOS / "raccoon.jpg"
 
 
 def test_a_tiled_photograph_equals_the_untiled_one_within_two_levels() -> None:

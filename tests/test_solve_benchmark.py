@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.pictures import EXAMPLES
+
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
-PHOTO = Path(__file__).parent.parent / "examples" / "originals" / "raccoon.jpg"
+PHOTO = EXAMPLES / "originals" / "raccoon.jpg"
 ARMS = (
     *("dps", "dpps", "spgd", "spgd, no momentum", "spgd, no warm-up", "latino"),
     *("A_dagger", "hypir restore"),

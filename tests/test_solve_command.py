@@ -15,10 +15,9 @@ from typer.testing import Result
 
 from tests.builders import save_tiny
 from tests.commands import run
-from tests.pictures import exif_block, noise, parsed
+from tests.pictures import PHOTOS, exif_block, noise, parsed
 from tests.test_solve_priors import save_pixel
 
-PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 SR = ("--task", "super-resolution")
 
 

@@ -29,9 +29,9 @@ from hypir_cli.solvers.samplers.measurement import Measurement, Problem
 from hypir_cli.solvers.samplers.noise import PlacedNoise
 from hypir_cli.solvers.samplers.spgd import sample_spgd
 from tests.builders import BUILDERS, load_built, save_sd2
+from tests.pictures import PHOTOS
 from tests.tiny_families import seeded
 
-PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 SIDE = 32
 
 

@@ -15,9 +15,10 @@ from torch.nn import functional
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
 from hypir_cli.models.backbones.tiny.vae import TinyVAE, TinyVAEConfig
 from hypir_cli.pixels.metrics.fidelity import psnr
+from tests.pictures import EXAMPLES, PHOTOS
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "tiny"
-PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "raccoon.jpg"
+EXAMPLE = EXAMPLES / "tiny"
+PHOTO = PHOTOS / "raccoon.jpg"
 
 
 def overlap() -> Any:

@@ -15,8 +15,9 @@ from PIL import Image
 from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
 from hypir_cli.models.checkpoint import load_tensors
+from tests.pictures import EXAMPLES
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "tiny"
+EXAMPLE = EXAMPLES / "tiny"
 SMALL = (
     "schedule.first.steps=2",
     "schedule.first.warmup_steps=0",

@@ -18,6 +18,7 @@ from hypir_cli.config.train import (
     train_config,
 )
 from hypir_cli.errors import ConfigError
+from tests.pictures import EXAMPLES
 
 
 @pytest.mark.parametrize("preset", family_names())
@@ -190,7 +191,7 @@ def test_a_command_without_settings_is_a_usage_error() -> None:
 
 
 def test_the_example_settings_are_valid() -> None:
-    path = Path(__file__).parent.parent / "examples" / "train_gan.yaml"
+    path = EXAMPLES / "train_gan.yaml"
     config = train_config(TrainGanConfig, [(str(path), schema.load_yaml(path))], command="gan")
     assert config.controls.texture
     assert config.lora.rank == 256

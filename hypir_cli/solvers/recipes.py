@@ -68,10 +68,7 @@ NUMBERS: dict[PriorKind, dict[Missing, Numbers]] = {
 """Steps that are too long diverge: the more pixels are measured whole, the shorter SPGD's have to be."""
 SIGMA_MAX: dict[PriorKind, float] = {"pixel": PUBLISHED_SIGMA_MAX, "latent": 0.5}
 """SPGD's first noise level."""
-METHODS: dict[PriorKind, dict[Missing, Method]] = {
-    "pixel": dict.fromkeys(("detail", "sharpness", "pixels", "areas", "colour"), "spgd"),
-    "latent": dict.fromkeys(("detail", "sharpness", "pixels", "areas", "colour"), "latino"),
-}
+METHODS: dict[PriorKind, Method] = {"pixel": "spgd", "latent": "latino"}
 """What `auto` takes."""
 
 
@@ -88,12 +85,11 @@ def missing_part(damage: DamageConfig) -> Missing:
 
 def recipe(sampling: SamplingConfig, damage: DamageConfig, *, prior: PriorKind) -> Recipe:
     """The user's numbers, and for the rest those of the task."""
-    missing = missing_part(damage)
-    numbers = NUMBERS[prior][missing]
+    numbers = NUMBERS[prior][missing_part(damage)]
     method = sampling.method
     if method == "auto":
         # JPEG has no transpose, so only the methods that follow gradients can undo it.
-        method = "spgd" if damage.task == "jpeg" else METHODS[prior][missing]
+        method = "spgd" if damage.task == "jpeg" else METHODS[prior]
     return Recipe(
         method=method,
         steps=sampling.steps or STEPS[prior][method],
