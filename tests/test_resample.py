@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -25,11 +27,19 @@ def _image(size: tuple[int, int]) -> Tensor:
     return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("antialias", [True, False])
-@pytest.mark.parametrize(("in_size", "out_size"), SIZES)
-def test_resizing_a_whole_image_equals_torch(
-    in_size: tuple[int, int], out_size: tuple[int, int], antialias: bool
-) -> None:
+@pytest.fixture(params=SIZES, ids=str)
+def sizes(request: pytest.FixtureRequest) -> Any:
+    """Size before, size after."""
+    return request.param
+
+
+@pytest.fixture(params=[True, False], ids=["antialias", "plain"])
+def antialias(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_resizing_a_whole_image_equals_torch(sizes: Any, antialias: bool) -> None:
+    in_size, out_size = sizes
     image = _image(in_size)
     result = resize(image, out_size, antialias=antialias)
     for reference, tolerance in ((image.double(), 2e-6), (image, 5e-5)):
@@ -39,11 +49,8 @@ def test_resizing_a_whole_image_equals_torch(
         assert (result - expected).abs().max() < tolerance
 
 
-@pytest.mark.parametrize("antialias", [True, False])
-@pytest.mark.parametrize(("in_size", "out_size"), SIZES)
-def test_a_window_needs_only_its_source_window(
-    in_size: tuple[int, int], out_size: tuple[int, int], antialias: bool
-) -> None:
+def test_a_window_needs_only_its_source_window(sizes: Any, antialias: bool) -> None:
+    in_size, out_size = sizes
     image = _image(in_size)
     whole = resize(image, out_size, antialias=antialias)
     resampler = Resampler(in_size, out_size, antialias=antialias)

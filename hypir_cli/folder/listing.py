@@ -96,11 +96,10 @@ def _names_file(output: str) -> bool:
 
 def _local_rows(inputs: Sequence[str], output: str, plan: Plan) -> Iterator[Row]:
     """Exactly the names of a local run."""
-    format: Any = plan.format
     jobs = make_jobs(
         inputs,
         output,
-        format=format,
+        format=plan.format,
         suffix=plan.suffix,
         num_samples=plan.samples,
         lossless=plan.lossless,
@@ -140,9 +139,8 @@ def _by_folder(items: Iterable[_Listed]) -> Iterator[list[_Listed]]:
 
 def _named(items: Sequence[_Listed], names: Names, plan: Plan) -> list[Row]:
     """Rows of one folder; an input that keeps its extension keeps its name before any that takes a new one."""
-    format: Any = plan.format
     endings = {
-        item.url: output_suffix(item.relative.suffix, format, lossless=plan.lossless)
+        item.url: output_suffix(item.relative.suffix, plan.format, lossless=plan.lossless)
         for item in items
     }
     targets: dict[str, tuple[str, ...]] = {}

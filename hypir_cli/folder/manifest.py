@@ -9,15 +9,31 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hypir_cli.config.extras import needing
 from hypir_cli.config.places import MANIFEST_SUFFIX, STATE_FOLDER, is_manifest, is_url
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.folder import urls
-from hypir_cli.images import atomic_file
+from hypir_cli.images import ImageFormat, atomic_file
 
 COLUMNS = ("url", "size", "etag", "relative", "output_urls", "shard")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the whole manifest says of itself."""
+
+    output: str
+    """Folder of all results."""
+    samples: int
+    """Results per image."""
+    format: Literal["same"] | ImageFormat = "same"
+    """Format that was asked for."""
+    suffix: str = ""
+    """Text added to the names."""
+    lossless: bool = False
+    """Whether what `same` would write in a format that loses something becomes a PNG."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,22 +50,6 @@ class Row:
     """Its place in the input tree, `/` between the parts."""
     output_urls: tuple[str, ...]
     """Files to write, one per sample."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the whole manifest says of itself."""
-
-    output: str
-    """Folder of all results."""
-    samples: int
-    """Results per image."""
-    format: str = "same"
-    """Format that was asked for."""
-    suffix: str = ""
-    """Text added to the names."""
-    lossless: bool = False
-    """Whether what `same` would write in a format that loses something becomes a PNG."""
 
 
 def write_manifest(place: str, rows: Iterable[Row], *, plan: Plan, shards_of: int) -> Manifest:

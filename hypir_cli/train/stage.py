@@ -51,18 +51,6 @@ class Teacher(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightsFile:
-    """One file of a checkpoint."""
-
-    name: str
-    """File name."""
-    tensors: Mapping[str, Tensor]
-    """Its tensors."""
-    info: CheckpointInfo
-    """Its header."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class ParameterGroup:
     """Weights with an optimiser of their own."""
 
@@ -72,6 +60,18 @@ class ParameterGroup:
     """The weights."""
     judges: bool = False
     """Whether it is the discriminator's and takes its step size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """One file of a checkpoint."""
+
+    name: str
+    """File name."""
+    tensors: Mapping[str, Tensor]
+    """Its tensors."""
+    info: CheckpointInfo
+    """Its header."""
 
 
 class Stage(ABC):
