@@ -20,9 +20,6 @@ from hypir_cli.images import READABLE_SUFFIXES
 from hypir_cli.train.data.photos import read_photo
 from hypir_cli.train.degradation.folder import degrade_folder
 
-SEED = 0
-"""Seed of the degradation."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoSet:
@@ -55,6 +52,8 @@ class PhotoSet:
         ]
 
 
+SEED = 0
+"""Seed of the degradation."""
 CLEAN = "clean"
 """Preset that degrades nothing: a default run has to leave good photographs alone."""
 

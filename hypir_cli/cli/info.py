@@ -24,7 +24,6 @@ def info(
         typer.Argument(
             metavar="[FILE|FOLDER]",
             help="A weights file, a folder of weights (merged too) or of a training run; without it, this machine.",
-            show_default=False,
         ),
     ] = None,
     backbone: Annotated[

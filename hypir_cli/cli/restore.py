@@ -32,9 +32,9 @@ def restore(
         typer.Option(
             "--preset",
             metavar="NAME|FILE.yaml",
-            autocompletion=completion.presets,
             help="Settings to start from: old-print, scan, phone-night, web-jpeg, enlarge-x2, enlarge-x4, or a file; "
             "--config and flags beat them.",
+            autocompletion=completion.presets,
         ),
     ] = None,
     profile: Annotated[

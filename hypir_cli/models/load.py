@@ -33,10 +33,10 @@ from hypir_cli.models.weights import apply_lora, use_timesteps
 from hypir_cli.models.whole import apply_whole
 from hypir_cli.pixels.texture import TexturePredictor
 
+logger = logging.getLogger(__name__)
+
 CALIBRATION_SHARE = 0.7
 """Of the free memory, what choosing the layers for 8 bits may take."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
