@@ -17,12 +17,17 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from hypir_cli.errors import BackboneError, CheckpointError, ConfigError
+from hypir_cli.errors import BackboneError, ConfigError
 from hypir_cli.models.backbones.base import Backbone, BackboneTraits, PromptEmbeds
 from hypir_cli.models.backbones.tiny.text import TinyTextConfig, TinyTextEncoder
 from hypir_cli.models.backbones.tiny.unet import TinyUNet, TinyUNetConfig
 from hypir_cli.models.backbones.tiny.vae import TinyVAE, TinyVAEConfig
-from hypir_cli.models.checkpoint import CheckpointInfo, load_tensors, save_tensors
+from hypir_cli.models.checkpoint import (
+    CheckpointInfo,
+    load_tensors,
+    require_tensors,
+    save_tensors,
+)
 from hypir_cli.models.execution import compute_dtype, module_device, use_channels_last
 from hypir_cli.pixels.texture import TexturePredictor
 
@@ -290,13 +295,8 @@ def _fill(module: nn.Module, path: Path) -> None:
     if not path.is_file():
         raise _missing(path)
     tensors, _ = load_tensors(path)
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path} does not fit its config.json: {str(error).splitlines()[-1].strip()}",
-            hint="take all files of a folder from the same release",
-        ) from error
+    require_tensors(tensors, module.state_dict(), source=str(path), target="config.json")
+    module.load_state_dict(tensors)
 
 
 def _missing(path: Path) -> BackboneError:
