@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hypir_cli.config.checks import check_within
+from hypir_cli.config.checks import check_device, check_within
 from hypir_cli.config.flags import flag, group
 from hypir_cli.config.restore import RestoreConfig
 
@@ -105,8 +105,7 @@ class CaptionerConfig:
     """Server settings of `openai`."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise ValueError(f"device must be auto, cpu, cuda[:N] or mps, got {self.device!r}")
+        check_device("device", self.device)
         check_within(self, "", ("max_tokens",), least=1)
         if self.kind == "fixed" and not self.text.strip():
             raise ValueError("the fixed captioner needs a text (--text)")

@@ -1,8 +1,9 @@
-"""A check that many settings share."""
+"""Checks that many settings share."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 
@@ -28,3 +29,15 @@ def check_within(
         wanted = f"at least {least:g}" if most == math.inf else f"in {least:g}..{most:g}"
         full = f"{group}.{name}" if group else name
         raise ValueError(f"{full} must be {wanted}, got {value}")
+
+
+def check_device(name: str, value: str) -> None:
+    """Refuse with a `ValueError` what is no device that commands other than training know."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        raise ValueError(f"{name} must be auto, cpu, cuda[:N] or mps, got {value!r}")
+
+
+def check_suffix(name: str, value: str) -> None:
+    """Refuse with a `ValueError` an addition to file names that would lead to other folders."""
+    if "/" in value or "\\" in value:
+        raise ValueError(f"{name} must not hold a path separator, got {value!r}")

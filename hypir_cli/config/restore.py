@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hypir_cli.config.checks import check_within
+from hypir_cli.config.checks import check_device, check_suffix, check_within
 from hypir_cli.config.flags import flag, group
 from hypir_cli.config.scale import ClusterConfig
 from hypir_cli.config.timesteps import check_timestep
@@ -197,10 +197,7 @@ class RuntimeConfig:
     """Images read and written ahead of and behind the computing."""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
-            raise ValueError(
-                f"runtime.device must be auto, cpu, cuda[:N] or mps, got {self.device!r}"
-            )
+        check_device("runtime.device", self.device)
         check_within(self, "runtime", ("jobs",), least=1)
 
 
@@ -243,8 +240,7 @@ class OutputConfig:
 
     def __post_init__(self) -> None:
         check_within(self, "output", ("quality",), least=1, most=100)
-        if "/" in self.suffix or "\\" in self.suffix:
-            raise ValueError(f"output.suffix must not hold a path separator, got {self.suffix!r}")
+        check_suffix("output.suffix", self.suffix)
 
 
 @dataclass(frozen=True, kw_only=True)

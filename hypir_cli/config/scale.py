@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hypir_cli.config.checks import check_within
+from hypir_cli.config.checks import check_suffix, check_within
 from hypir_cli.config.flags import flag
 
 
@@ -52,5 +52,4 @@ class PlanConfig:
 
     def __post_init__(self) -> None:
         check_within(self, "", ("shards_of", "samples"), least=1)
-        if "/" in self.suffix or "\\" in self.suffix:
-            raise ValueError(f"suffix must not hold a path separator, got {self.suffix!r}")
+        check_suffix("suffix", self.suffix)

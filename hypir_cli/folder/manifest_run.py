@@ -34,30 +34,6 @@ class Listeners:
     """Every shard that has ended."""
 
 
-def plan_manifest(
-    inputs: Sequence[str],
-    output: str,
-    place: str,
-    *,
-    plan: Plan,
-    shards_of: int,
-) -> Manifest:
-    """List the inputs once and write the manifest.
-
-    Args:
-        inputs: Files, folders and patterns, local or by URL.
-        output: Where results go.
-        place: The manifest to write.
-        plan: How results are named.
-        shards_of: Images per shard.
-
-    Raises:
-        HypirError: An input cannot be listed or holds no image, or the manifest cannot be written.
-    """
-    rows = plan_rows(inputs, output, plan=plan)
-    return write_manifest(place, rows, plan=plan, shards_of=shards_of)
-
-
 def planned_by(settings: RunSettings, inputs: Sequence[str], output: str) -> Plan:
     """The plan that a command's settings imply."""
     return Plan(
@@ -104,14 +80,18 @@ def run_urls(
         if output is None:
             raise ConfigError("there is no output.", hint="give INPUT... OUTPUT")
         plan = planned_by(settings, inputs, output)
+        rows = plan_rows(inputs, output, plan=plan)
         if settings.cluster.engine == "local" or dry_run:
-            rows = part.take(list(plan_rows(inputs, output, plan=plan)))
             report = run_rows(
-                rows, worker=worker, shard=part, dry_run=dry_run, on_event=listeners.on_event
+                part.take(list(rows)),
+                worker=worker,
+                shard=part,
+                dry_run=dry_run,
+                on_event=listeners.on_event,
             )
             return _written(report, settings)
         place = urls.join(urls.join(plan.output, STATE_FOLDER), "inputs.parquet")
-        manifest = plan_manifest(inputs, output, place, plan=plan, shards_of=DIRECT_SHARDS_OF)
+        manifest = write_manifest(place, rows, plan=plan, shards_of=DIRECT_SHARDS_OF)
     tally = _Tally(settings, part)
     mine = part.take(range(manifest.num_shards))
     todo = _unfinished(manifest, mine, settings, tally)

@@ -43,11 +43,6 @@ class Damage:
             require_mask(config)
 
     @property
-    def needs_mask_file(self) -> bool:
-        """Whether each image's lost pixels stand in a file."""
-        return self.config.task == "inpaint" and self.config.mask is not None
-
-    @property
     def needs_size(self) -> bool:
         """Whether the operator depends on the image's size."""
         return self._fixed is None
