@@ -48,6 +48,18 @@ class Prior(Protocol):
         """(C, h, w) of the sample of an image."""
 
 
+class ImageSpace:
+    """What priors share whose own space is that of images."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The images themselves."""
+        return images
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The samples themselves."""
+        return x
+
+
 @runtime_checkable
 class LearnedVariance(Protocol):
     """A prior that also learned how far a reverse step of the discrete form spreads."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hypir_cli.solvers.priors.base import linear_alphas_cumprod
+from hypir_cli.solvers.priors.base import ImageSpace, linear_alphas_cumprod
 
 SIGMA_MAX = 100.0
 
 
-class GaussianPrior:
+class GaussianPrior(ImageSpace):
     """Images (or other tensors of one shape) drawn from one gaussian.
 
     Args:
@@ -45,14 +45,6 @@ class GaussianPrior:
         log_density: Tensor = -0.5 * (coordinates.square() / variances + variances.log()).sum(1)
         return log_density
 
-    def encode(self, images: Tensor) -> Tensor:
-        """The images themselves."""
-        return images
-
-    def decode(self, x: Tensor) -> Tensor:
-        """The samples themselves."""
-        return x
-
     def sample_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """The shape of the mean."""
         channels, rows, columns = self.mean.shape
@@ -77,7 +69,7 @@ class GaussianPrior:
         return GaussianPrior(mean.reshape(self.mean.shape), (covariance + covariance.T) / 2.0)
 
 
-class GaussianMixturePrior:
+class GaussianMixturePrior(ImageSpace):
     """Images drawn from one of several gaussians.
 
     Args:
@@ -100,14 +92,6 @@ class GaussianMixturePrior:
         shares = torch.softmax(evidence + self.weights.log(), dim=1)
         means = torch.stack([part.denoise(x, sigma) for part in self.parts], dim=1)
         return (shares.reshape(*shares.shape, 1, 1, 1) * means).sum(1)
-
-    def encode(self, images: Tensor) -> Tensor:
-        """The images themselves."""
-        return images
-
-    def decode(self, x: Tensor) -> Tensor:
-        """The samples themselves."""
-        return x
 
     def sample_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """The shape of the parts' means."""

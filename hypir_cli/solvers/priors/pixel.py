@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from hypir_cli.models.pixel_unet import CHANNELS, PixelUNet
+from hypir_cli.solvers.priors.base import ImageSpace
 from hypir_cli.solvers.priors.schedule import DiscreteSchedule
 
 
-class PixelPrior:
+class PixelPrior(ImageSpace):
     """A `UNet2DModel` that predicts noise or v.
 
     Args:
@@ -27,14 +28,6 @@ class PixelPrior:
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """Mean of the clean image, (B, 3, H, W)."""
         return self._outputs(x, sigma)[0]
-
-    def encode(self, images: Tensor) -> Tensor:
-        """The images themselves."""
-        return images
-
-    def decode(self, x: Tensor) -> Tensor:
-        """The samples themselves."""
-        return x
 
     def sample_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(3, height, width)."""
