@@ -155,9 +155,15 @@ def test_power_that_the_target_lacks_is_found_wherever_it_lies(pattern: str) -> 
     assert found > 0.02
     shifted = target + 0.03 * _patterns()[pattern].roll((1, 2), dims=(-2, -1))
     assert spectrum_loss(shifted, target).item() == pytest.approx(found, rel=0.2)
-    # Detail that is missing is no concern of this loss.
+
+
+def test_power_that_is_missing_counts_as_much_as_asked() -> None:
+    target = _photograph()
     soft = torch.nn.functional.avg_pool2d(target, 5, stride=1, padding=2, count_include_pad=False)
-    assert spectrum_loss(soft, target).item() < 0.1 * found
+    softness = spectrum_loss(soft, target, lack=1.0).item()
+    assert softness > 0.5
+    assert spectrum_loss(soft, target).item() < 0.01 * softness
+    assert spectrum_loss(soft, target, lack=0.5).item() == pytest.approx(0.5 * softness, rel=0.01)
 
 
 def test_the_spectrum_penalty_pulls_a_pattern_down() -> None:

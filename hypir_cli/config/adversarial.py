@@ -121,8 +121,11 @@ class LossConfig:
     """Weight of the penalty on detail that is bound to the places of the latent's pixels, as the stripes and dots are that small
     models draw where perceptual or texture losses ask for detail they cannot see."""
     spectrum: float = 0.0
-    """Weight of the penalty on power that the target does not have, frequency by frequency: hatchings up to the finest, dots and
-    coloured fringes, wherever they lie in the latent's cells."""
+    """Weight of the difference from the target's power, frequency by frequency: hatchings up to the finest, dots and coloured
+    fringes have too much of it, wherever they lie in the latent's cells."""
+    spectrum_lack: float = 0.0
+    """What missing power counts in it beside power that is too much, 0..1; above 0 it asks for texture, which the other losses
+    then have to put in its place."""
     target: Literal["clean", "sharpened"] = "clean"
     """Compare with the clean image, or with its unsharp-masked version as the release does (crisper, may overshoot)."""
 
@@ -130,6 +133,7 @@ class LossConfig:
         weights = (self.adversarial, self.perceptual, self.pixel, self.clean, self.texture)
         if min(*weights, self.grid, self.spectrum) < 0:
             raise ValueError("loss weights must be at least 0")
+        check_probability("loss.spectrum_lack", self.spectrum_lack)
         if self.perceptual_samples < 0:
             raise ValueError("loss.perceptual_samples must be at least 0")
         if self.perceptual_shift < 0:

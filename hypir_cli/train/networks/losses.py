@@ -187,21 +187,24 @@ def _grid_binding(images: Tensor, *, cell: int) -> Tensor:
     return (spread + SIGN_WEIGHT * repeated).flatten(1)
 
 
-def spectrum_loss(images: Tensor, target: Tensor) -> Tensor:
-    """How much more power the images have than the target at each frequency; scalar.
+def spectrum_loss(images: Tensor, target: Tensor, *, lack: float = 0.0) -> Tensor:
+    """How far the images' power at each frequency is from the target's; scalar.
 
-    Logarithms of power spectra of overlapping windows, averaged over regions of 64 pixels, of luma and of both colour differences.
-    A hatching, dots or fringes are a peak that the target does not have, wherever they lie in the latent's cells; less power
-    than the target's is free, for the other losses ask for the detail that belongs there.
+    Absolute differences of the logarithms of power spectra of overlapping windows, averaged over regions of 64 pixels, of luma and of
+    both colour differences. A hatching, dots or fringes are a peak that the target does not have, wherever they lie in the
+    latent's cells; softness is power that is missing.
 
     Args:
         images: (B, 3, H, W) in 0..1, sides from `SPECTRUM_WINDOW` up.
         target: Same shape.
+        lack: Weight of missing power beside power that is too much, 0..1.
 
-    Source: the spectral regularisation of Durall et al. (arXiv:2003.01826), here local, one-sided and in two dimensions.
+    Source: the spectral regularisation of Durall et al. (arXiv:2003.01826), here local and in two dimensions.
     """
     excess = _log_spectrum(images) - _log_spectrum(target)
-    return (excess - SPECTRUM_MARGIN).clamp(min=0.0).mean()
+    too_much = (excess - SPECTRUM_MARGIN).clamp(min=0.0)
+    too_little = (-excess - SPECTRUM_MARGIN).clamp(min=0.0)
+    return (too_much + lack * too_little).mean()
 
 
 def _log_spectrum(images: Tensor) -> Tensor:
