@@ -142,7 +142,8 @@ def _patterns() -> dict[str, torch.Tensor]:
         "checks": signs.expand(3, -1, -1),
         "hatching": torch.cos(2.2 * (rows + columns).float()).expand(3, -1, -1),
         "dots": ((rows % 4 == 0) & (columns % 4 == 0)).float().expand(3, -1, -1),
-        "purple": torch.stack((signs, -signs, signs)) * torch.tensor([1.0, 0.7, 1.0])[:, None, None],
+        "purple": torch.stack((signs, -signs, signs))
+        * torch.tensor([1.0, 0.7, 1.0])[:, None, None],
     }
 
 

@@ -28,6 +28,11 @@ class DataConfig:
     """`short-side` first shrinks the photograph so that its shorter side is `crop_size`; `none` crops at full size."""
     crop: Literal["random", "center"] = "random"
     """Where the crop is taken."""
+    sharpest_of: int = 1
+    """Random places looked at for each crop, of which the one with the most detail is taken: small crops of large photographs
+    are mostly sky and blur."""
+    smallest_scale: float = 1.0
+    """Random crops show the photograph at a scale drawn from this to 1, above 0; what is shrunk is sharper and shows more."""
     small: Literal["reflect", "enlarge"] = "reflect"
     """A photograph below `crop_size` is extended by its mirror image (stays sharp), or enlarged (Lanczos)."""
     flip_probability: float = 0.5
@@ -55,7 +60,15 @@ class DataConfig:
         for name in ("pool_size", "workers", "cache_megabytes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
-        for name in ("reuse", "reuse_pool"):
+        if not 0.0 < self.smallest_scale <= 1.0:
+            raise ValueError(
+                f"smallest_scale must be above 0, at most 1, got {self.smallest_scale}"
+            )
+        if self.smallest_scale < 1.0 and self.degraded:
+            raise ValueError(
+                "smallest_scale would shrink the damage too, so degraded must be empty"
+            )
+        for name in ("reuse", "reuse_pool", "sharpest_of"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.degraded and len(self.degraded) != len(self.sources):
