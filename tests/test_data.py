@@ -78,6 +78,36 @@ def test_crops_move_and_flips_happen_about_as_often_as_asked(tmp_path: Path) -> 
     assert len(places) > 40
 
 
+def test_the_sharpest_of_several_places_is_taken(tmp_path: Path) -> None:
+    pixels = np.full((128, 128, 3), 90, np.uint8)
+    pixels[:, 96:] = np.random.default_rng(0).integers(0, 256, (128, 32, 3))
+    Image.fromarray(pixels).save(tmp_path / "mostly-sky.png")
+    shares = {}
+    for places in (1, 8):
+        data = TrainingSet(config(tmp_path, sharpest_of=places), seed=1)
+        shares[places] = sum(data.sample(n).image.float().std() > 1 for n in range(100)) / 100
+    assert shares[1] < 0.5
+    assert shares[8] > 0.8
+    assert same(data.sample(3), TrainingSet(data.config, seed=1).sample(3))
+
+
+def test_crops_of_other_scales_show_more_of_the_photograph(tmp_path: Path) -> None:
+    ramp = np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))
+    Image.fromarray(ramp).convert("RGB").save(tmp_path / "ramp.png")
+    data = TrainingSet(config(tmp_path, smallest_scale=0.25, flip_probability=0.0), seed=1)
+    rows = [data.sample(index).image[0, 8].int() for index in range(100)]
+    assert all(data.sample(index).image.shape == (3, 16, 16) for index in range(5))
+    spans = [int(row[-1] - row[0]) for row in rows]
+    # At full size a crop of 16 spans 60 levels, at a quarter the whole ramp.
+    assert min(spans) < 75
+    assert max(spans) > 220
+
+
+def test_the_photographs_own_size_limits_the_scale(photos: Path) -> None:
+    data = TrainingSet(config(photos, crop_size=40, smallest_scale=0.1), seed=0)
+    assert all(data.sample(index).image.shape == (3, 40, 40) for index in range(7))
+
+
 def test_prompts_are_dropped_about_as_often_as_asked(photos: Path) -> None:
     data = TrainingSet(config(photos, prompt_dropout=0.3), seed=1)
     empty = sum(data.sample(index).prompt == "" for index in range(300))
@@ -198,6 +228,9 @@ def test_a_pool_keeps_samples_near_their_neighbours_and_sources_together() -> No
         {"prompt_dropout": 1.1},
         {"flip_probability": -0.1},
         {"workers": -1},
+        {"sharpest_of": 0},
+        {"smallest_scale": 0.0},
+        {"smallest_scale": 0.5, "sources": ("a",), "degraded": ("b",)},
         {"pool_size": 8, "shuffle": False},
     ],
 )

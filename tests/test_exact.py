@@ -16,7 +16,7 @@ from hypir_cli.pixels.texture import TexturePredictor, smooth_richness, texture_
 from hypir_cli.train.degradation import Degrader, usm_sharpen
 from hypir_cli.train.degradation.filtering import filter2d, gaussian_blur
 from hypir_cli.train.degradation.kernels import gaussian_family_kernel
-from hypir_cli.train.networks.losses import grid_loss, image_loss, texture_loss
+from hypir_cli.train.networks.losses import grid_loss, image_loss, spectrum_loss, texture_loss
 
 KERNEL = gaussian_family_kernel("iso", size=7, sigma_x=1.5, sigma_y=1.5)[None]
 
@@ -45,6 +45,7 @@ WORK: dict[str, Callable[[Tensor], Any]] = {
     "mse": lambda x: image_loss(x, x.flip(-1), kind="mse"),
     "texture_loss": lambda x: texture_loss(x, texture_richness(x.flip(-1)) * 2.0),
     "grid_loss": lambda x: grid_loss(x, x.flip(-1), cell=4),
+    "spectrum_loss": lambda x: spectrum_loss(x, x.flip(-1) / 2.0),
 }
 
 

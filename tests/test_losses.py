@@ -16,6 +16,7 @@ from hypir_cli.train.networks.losses import (
     log_pixel_loss,
     multilevel_bce,
     pixel_loss,
+    spectrum_loss,
     texture_loss,
 )
 
@@ -132,3 +133,51 @@ def test_the_grid_penalty_pulls_a_bound_pattern_down() -> None:
     images = (target + pattern).requires_grad_()
     (gradient,) = torch.autograd.grad(grid_loss(images, target, cell=4), images)
     assert (gradient * pattern).sum() > 0
+
+
+def _patterns() -> dict[str, torch.Tensor]:
+    rows, columns = torch.arange(128)[:, None], torch.arange(128)[None]
+    signs = 1.0 - 2.0 * ((rows + columns) % 2).float()
+    return {
+        "checks": signs.expand(3, -1, -1),
+        "hatching": torch.cos(2.2 * (rows + columns).float()).expand(3, -1, -1),
+        "dots": ((rows % 4 == 0) & (columns % 4 == 0)).float().expand(3, -1, -1),
+        "purple": torch.stack((signs, -signs, signs))
+        * torch.tensor([1.0, 0.7, 1.0])[:, None, None],
+    }
+
+
+@pytest.mark.parametrize("pattern", ["checks", "hatching", "dots", "purple"])
+def test_power_that_the_target_lacks_is_found_wherever_it_lies(pattern: str) -> None:
+    target = _photograph()
+    drawn = target + 0.03 * _patterns()[pattern]
+    found = spectrum_loss(drawn, target).item()
+    assert spectrum_loss(target, target).item() == 0.0
+    assert found > 0.02
+    shifted = target + 0.03 * _patterns()[pattern].roll((1, 2), dims=(-2, -1))
+    assert spectrum_loss(shifted, target).item() == pytest.approx(found, rel=0.2)
+
+
+def test_power_that_is_missing_counts_as_much_as_asked() -> None:
+    target = _photograph()
+    soft = torch.nn.functional.avg_pool2d(target, 5, stride=1, padding=2, count_include_pad=False)
+    softness = spectrum_loss(soft, target, lack=1.0).item()
+    assert softness > 0.5
+    assert spectrum_loss(soft, target).item() < 0.01 * softness
+    assert spectrum_loss(soft, target, lack=0.5).item() == pytest.approx(0.5 * softness, rel=0.01)
+
+
+def test_the_spectrum_penalty_pulls_a_pattern_down() -> None:
+    pattern = 0.05 * _patterns()["hatching"][None]
+    images = (_photograph() + pattern).requires_grad_()
+    (gradient,) = torch.autograd.grad(spectrum_loss(images, _photograph()), images)
+    assert gradient.isfinite().all()
+    assert (gradient * pattern).sum() > 0
+
+
+def test_small_and_flat_images_have_a_spectrum() -> None:
+    flat = torch.full((2, 3, 16, 16), 0.5, requires_grad=True)
+    loss = spectrum_loss(flat, torch.zeros(2, 3, 16, 16))
+    (gradient,) = torch.autograd.grad(loss, flat)
+    assert loss.item() == 0.0
+    assert gradient.isfinite().all()

@@ -155,6 +155,14 @@ class TestFolders:
             assert word in result.output
         assert not (tmp_path / "out").exists()
 
+    def test_an_explanation_names_what_it_cannot_read(self, photos: Path, tmp_path: Path) -> None:
+        for name in ("broken.png", "empty.png"):
+            (photos / name).write_bytes(b"")
+        output = solve(photos, tmp_path / "out", *SR, "--explain").output
+        assert "pictures: 2, in 2 tile(s)" in output
+        assert "broken.png" in output
+        assert "and 1 more" in output
+
     def test_shards_share_the_work(self, photos: Path, tmp_path: Path) -> None:
         assert "1 solved" in solve(photos, tmp_path / "out", *SR, "--shard", "2/2").output
         assert not (tmp_path / "out" / "a.png").exists()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -165,3 +168,22 @@ def test_whole_weights_are_refined_in_stages_that_go_on_where_they_stopped(
     # What is done is not done again.
     run("judge", *judged)
     assert load_tensors(tmp_path / "out" / "judge" / refine.RESULT)[1] == info
+
+
+def test_a_script_that_is_told_to_end_passes_it_on() -> None:
+    child = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(130)); print(1, flush=True); signal.pause()"
+    parent = (
+        f"import os, subprocess, sys, train; process = subprocess.Popen([sys.executable, '-c', {child!r}]);"
+        "print(process.pid, flush=True); sys.exit(train.wait(process, end=float('inf')))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], cwd=EXAMPLE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = {process.stdout.readline(), process.stdout.readline()}
+        assert "1\n" in lines
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 130
+    (pid,) = (int(line) for line in lines - {"1\n"})
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

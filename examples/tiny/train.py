@@ -118,7 +118,12 @@ def launcher(processes: int) -> list[str]:
 
 
 def wait(process: subprocess.Popen[bytes], *, end: float) -> int:
-    """The exit code; when the time is over the process is asked to save and leave."""
+    """The exit code; when the time is over, or this process is told to end, the other is asked to save and leave."""
+
+    def pass_on(number: int, frame: object) -> None:
+        process.send_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, pass_on)
     try:
         return process.wait(
             timeout=None if end == float("inf") else max(1.0, end - time.monotonic())
@@ -127,6 +132,8 @@ def wait(process: subprocess.Popen[bytes], *, end: float) -> int:
         process.send_signal(signal.SIGTERM)
         process.wait()
         return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def write_settings(stage: str, arguments: argparse.Namespace) -> Path:

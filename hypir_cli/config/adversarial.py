@@ -9,6 +9,8 @@ from typing import Literal
 from hypir_cli.config.degradation import check_probability
 
 PixelKind = Literal["mse", "log-mse", "l1", "log-l1"]
+SPECTRUM_WINDOW = 16
+"""Side of the windows whose power spectra `loss.spectrum` compares, in pixels; they overlap by half."""
 TEACHER_SIDE = 44
 """Least side in pixels of what a teacher can be asked for."""
 
@@ -118,13 +120,20 @@ class LossConfig:
     grid: float = 0.0
     """Weight of the penalty on detail that is bound to the places of the latent's pixels, as the stripes and dots are that small
     models draw where perceptual or texture losses ask for detail they cannot see."""
+    spectrum: float = 0.0
+    """Weight of the difference from the target's power, frequency by frequency: hatchings up to the finest, dots and coloured
+    fringes have too much of it, wherever they lie in the latent's cells."""
+    spectrum_lack: float = 0.0
+    """What missing power counts in it beside power that is too much, 0..1; above 0 it asks for texture, which the other losses
+    then have to put in its place."""
     target: Literal["clean", "sharpened"] = "clean"
     """Compare with the clean image, or with its unsharp-masked version as the release does (crisper, may overshoot)."""
 
     def __post_init__(self) -> None:
         weights = (self.adversarial, self.perceptual, self.pixel, self.clean, self.texture)
-        if min(*weights, self.grid) < 0:
+        if min(*weights, self.grid, self.spectrum) < 0:
             raise ValueError("loss weights must be at least 0")
+        check_probability("loss.spectrum_lack", self.spectrum_lack)
         if self.perceptual_samples < 0:
             raise ValueError("loss.perceptual_samples must be at least 0")
         if self.perceptual_shift < 0:

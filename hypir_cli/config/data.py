@@ -29,6 +29,11 @@ class DataConfig:
     """`short-side` first shrinks the photograph so that its shorter side is `crop_size`; `none` crops at full size."""
     crop: Literal["random", "center"] = "random"
     """Where the crop is taken."""
+    sharpest_of: int = 1
+    """Random places looked at for each crop, of which the one with the most detail is taken: small crops of large photographs
+    are mostly sky and blur."""
+    smallest_scale: float = 1.0
+    """Random crops show the photograph at a scale drawn from this to 1, above 0; what is shrunk is sharper and shows more."""
     small: Literal["reflect", "enlarge"] = "reflect"
     """A photograph below `crop_size` is extended by its mirror image (stays sharp), or enlarged (Lanczos)."""
     flip_probability: float = 0.5
@@ -53,7 +58,15 @@ class DataConfig:
         check_probability("flip_probability", self.flip_probability)
         check_within(self, "", ("crop_size",), least=1)
         check_within(self, "", ("pool_size", "workers", "cache_megabytes"), least=0)
-        check_within(self, "", ("reuse", "reuse_pool"), least=1)
+        if not 0.0 < self.smallest_scale <= 1.0:
+            raise ValueError(
+                f"smallest_scale must be above 0, at most 1, got {self.smallest_scale}"
+            )
+        if self.smallest_scale < 1.0 and self.degraded:
+            raise ValueError(
+                "smallest_scale would shrink the damage too, so degraded must be empty"
+            )
+        check_within(self, "", ("reuse", "reuse_pool", "sharpest_of"), least=1)
         if self.degraded and len(self.degraded) != len(self.sources):
             raise ValueError(
                 f"data.degraded names {len(self.degraded)} folders, data.sources {len(self.sources)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from hypir_cli.config.adversarial import (
+    SPECTRUM_WINDOW,
     TEACHER_SIDE,
     ControlsConfig,
     DiscriminatorConfig,
@@ -163,6 +164,10 @@ class TrainGanConfig(RunConfig):
             raise ValueError(
                 f"loss.perceptual_shift must be at most half of data.crop_size {side},"
                 f" got {self.loss.perceptual_shift}"
+            )
+        if self.loss.spectrum and side < SPECTRUM_WINDOW:
+            raise ValueError(
+                f"loss.spectrum needs data.crop_size from {SPECTRUM_WINDOW} up, got {side}"
             )
         if self.teacher.name != "none" and (side < TEACHER_SIDE or side % 4):
             raise ValueError(

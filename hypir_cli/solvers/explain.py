@@ -38,7 +38,7 @@ def explain(jobs: Sequence[Job], config: SolveConfig) -> Expected:
     """What solving these pictures would do and cost.
 
     Args:
-        jobs: Pictures to solve; those whose header cannot be read are left out.
+        jobs: Pictures to solve; those whose header cannot be read are left out, and counted in a line.
         config: All settings.
 
     Raises:
@@ -46,7 +46,8 @@ def explain(jobs: Sequence[Job], config: SolveConfig) -> Expected:
     """
     solver = load_solver(config, damage=Damage(config.damage))
     find_masks(config.damage)
-    sizes = [solver.size_of(*size) for size in _sizes(jobs)]
+    seen, unreadable = _sizes(jobs)
+    sizes = [solver.size_of(*size) for size in seen]
     tiles = [_num_tiles(solver, size) for size in sizes]
     side = max((_tile_side(solver, size) for size in sizes), default=solver.prior.native_side)
     per_tile, with_gradient = _calls(solver)
@@ -56,7 +57,7 @@ def explain(jobs: Sequence[Job], config: SolveConfig) -> Expected:
     seconds = sum(tiles) * samples * ((per_tile - with_gradient) * plain + with_gradient * gradient)
     peak = peak_memory(solver.prior.device)
     dtype = str(solver.prior.dtype).removeprefix("torch.")
-    lines = (
+    lines = [
         f"damage: {solver.damage.describe()}, noise {config.sampling.noise:g}",
         f"prior: {solver.prior.name} ({solver.prior.kind}) on {solver.prior.device}, {dtype}",
         f"method: {solver.recipe.method}, {solver.recipe.steps} levels, seed {config.sampling.seed}, "
@@ -65,18 +66,22 @@ def explain(jobs: Sequence[Job], config: SolveConfig) -> Expected:
         f"calls: at most {calls} of the denoiser, {with_gradient * sum(tiles) * samples} with a gradient",
         f"memory: {peak / 2**30:.2f} GB at the peak of a trial step",
         f"time: about {_duration(seconds)} by a trial step, reading and writing not counted",
-    )
-    return Expected(lines=lines, calls=calls, seconds=seconds, peak_bytes=peak)
+    ]
+    if unreadable:
+        more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        lines.append(f"left out: {unreadable[0]}{more}; a run says so of each such picture")
+    return Expected(lines=tuple(lines), calls=calls, seconds=seconds, peak_bytes=peak)
 
 
-def _sizes(jobs: Sequence[Job]) -> list[Size]:
-    sizes = []
+def _sizes(jobs: Sequence[Job]) -> tuple[list[Size], list[str]]:
+    """Sizes of the pictures, and why the others have none."""
+    sizes, reasons = [], []
     for job in jobs:
         try:
             sizes.append(image_size(job.input_path))
-        except HypirError:
-            continue
-    return sizes
+        except HypirError as error:
+            reasons.append(str(error))
+    return sizes, reasons
 
 
 def _num_tiles(solver: Solver, size: Size) -> int:

@@ -24,6 +24,7 @@ from hypir_cli.train.networks.losses import (
     grid_loss,
     image_loss,
     relativistic_loss,
+    spectrum_loss,
     steadiness_loss,
     texture_loss,
 )
@@ -251,6 +252,11 @@ def _terms(
     terms: list[_Term] = [
         ("pixel", weights.pixel, lambda images: image_loss(images, target, kind=kind)),
         ("clean", weights.clean, lambda images: image_loss(images, gt, kind=kind)),
+        (
+            "spectrum",
+            weights.spectrum,
+            lambda images: spectrum_loss(images, target, lack=weights.spectrum_lack),
+        ),
     ]
     if weights.grid > 0:
         cell = models.backbone.traits.spatial_factor

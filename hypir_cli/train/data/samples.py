@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from hypir_cli.config.data import DataConfig
 from hypir_cli.errors import HypirError, InputError
+from hypir_cli.pixels.texture import texture_richness
 from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.data.order import EpochOrder
 from hypir_cli.train.data.photos import (
@@ -102,8 +103,9 @@ class TrainingSet(Dataset[Sample | HypirError]):
         prompt = read_prompt(item, default=config.prompt)
         photo = self._cache.get(item, self._load)
         if config.crop == "center":
-            x = y = 0.5
-        crop = _square(photo, side=config.crop_size, x=float(x), y=float(y))
+            crop = _square(photo, side=config.crop_size, x=0.5, y=0.5)
+        else:
+            crop = self._random_crop(photo, key, x=float(x), y=float(y))
         if flip < config.flip_probability:
             crop = crop[:, ::-1]
         images = torch.from_numpy(crop.transpose(2, 0, 1).copy())
@@ -115,6 +117,21 @@ class TrainingSet(Dataset[Sample | HypirError]):
             key=key,
             skipped=tuple(skipped),
         )
+
+    def _random_crop(self, photo: Photo, key: SampleKey, *, x: float, y: float) -> Photo:
+        """A crop at a scale of its own, the sharpest of as many places as are to be looked at; x and y are the first of them."""
+        config = self.config
+        side = config.crop_size
+        if config.smallest_scale < 1.0:
+            (place,) = key.generator("scale").random(1)
+            scale = config.smallest_scale + (1.0 - config.smallest_scale) * float(place)
+            side = min(round(side / scale), *photo.shape[:2])
+        further = key.generator("sharpest").random((config.sharpest_of - 1, 2))
+        places = [(x, y), *((float(across), float(down)) for across, down in further)]
+        crops = [_square(photo, side=side, x=across, y=down) for across, down in places]
+        if side > config.crop_size:
+            crops = [scale_short_side(crop, short_side=config.crop_size) for crop in crops]
+        return crops[0] if len(crops) == 1 else max(crops, key=_detail)
 
     def _load(self, item: Item) -> Photo:
         """The photograph, at least `crop_size` on both sides; (H, W, 6) with its partner in the last three channels."""
@@ -145,6 +162,12 @@ class TrainingSet(Dataset[Sample | HypirError]):
             return scale_short_side(photo, short_side=side)
         margins = ((0, max(0, side - height)), (0, max(0, side - width)), (0, 0))
         return np.pad(photo, margins, mode="reflect")
+
+
+def _detail(crop: Photo) -> float:
+    """Texture richness of the photograph in a crop (H, W, C), whose first three channels it is."""
+    image = torch.from_numpy(crop[..., :3].transpose(2, 0, 1)[None].copy()).float() / 255.0
+    return float(texture_richness(image))
 
 
 def _square(photo: Photo, *, side: int, x: float, y: float) -> Photo:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hypir_cli.config.adversarial import PixelKind
+from hypir_cli.config.adversarial import SPECTRUM_WINDOW, PixelKind
+from hypir_cli.pixels.color import luma
 from hypir_cli.pixels.texture import laplacian_of, smooth_richness
 
 ERROR_FLOOR = 1e-4
@@ -25,6 +26,12 @@ SIGN_WEIGHT = 4.0
 """Of detail that repeats from cell to cell, beside energy that depends on the place."""
 GRID_FLOOR = 4.0
 """Energy, in squared 8-bit levels, that nobody sees."""
+SPECTRUM_REGION = 7
+"""Windows along the side of a region over which their spectra are averaged: 64 pixels in all."""
+SPECTRUM_FLOOR = 1.0
+"""Power, as the variance of white noise in squared 8-bit levels, that nobody sees."""
+SPECTRUM_MARGIN = 0.25
+"""Logarithm of the excess that chance gives to the mean power of a region."""
 TEXTURE_FLOOR = 10.0
 """Added to both sides of the texture distance, so that plain sky is not textured for its own sake."""
 
@@ -178,6 +185,44 @@ def _grid_binding(images: Tensor, *, cell: int) -> Tensor:
     spread = (energy + GRID_FLOOR).log().var(dim=3)
     repeated = signed.square().mean(dim=3) / (energy.mean(dim=3) + GRID_FLOOR)
     return (spread + SIGN_WEIGHT * repeated).flatten(1)
+
+
+def spectrum_loss(images: Tensor, target: Tensor, *, lack: float = 0.0) -> Tensor:
+    """How far the images' power at each frequency is from the target's; scalar.
+
+    Absolute differences of the logarithms of power spectra of overlapping windows, averaged over regions of 64 pixels, of luma and of
+    both colour differences. A hatching, dots or fringes are a peak that the target does not have, wherever they lie in the
+    latent's cells; softness is power that is missing.
+
+    Args:
+        images: (B, 3, H, W) in 0..1, sides from `SPECTRUM_WINDOW` up.
+        target: Same shape.
+        lack: Weight of missing power beside power that is too much, 0..1.
+
+    Source: the spectral regularisation of Durall et al. (arXiv:2003.01826), here local and in two dimensions.
+    """
+    excess = _log_spectrum(images) - _log_spectrum(target)
+    too_much = (excess - SPECTRUM_MARGIN).clamp(min=0.0)
+    too_little = (-excess - SPECTRUM_MARGIN).clamp(min=0.0)
+    return (too_much + lack * too_little).mean()
+
+
+def _log_spectrum(images: Tensor) -> Tensor:
+    """Logarithm of the mean power at each frequency but the constant one: (B, 3, h, w, frequencies)."""
+    levels = 255.0 * images.float()
+    light = luma(levels)
+    planes = torch.cat((light, levels[:, :1] - light, levels[:, 2:] - light), dim=1)
+    window = torch.hann_window(SPECTRUM_WINDOW, device=planes.device)
+    taper = torch.outer(window, window)
+    step = SPECTRUM_WINDOW // 2
+    pieces = planes.unfold(2, SPECTRUM_WINDOW, step).unfold(3, SPECTRUM_WINDOW, step)
+    centred = pieces - pieces.mean(dim=(-2, -1), keepdim=True)
+    power = torch.fft.rfft2(centred * taper).abs().square() / taper.square().sum()
+    rows, columns = power.shape[2:4]
+    flat = power.flatten(4)[..., 1:].permute(0, 1, 4, 2, 3).flatten(0, 1)
+    region = (min(SPECTRUM_REGION, rows), min(SPECTRUM_REGION, columns))
+    mean = F.avg_pool2d(flat, region, stride=region)
+    return (mean + SPECTRUM_FLOOR).log()
 
 
 def _level_bce(logits: Tensor, target: float) -> Tensor:
