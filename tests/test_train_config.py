@@ -104,9 +104,25 @@ def test_presets_act_on_top_of_a_printed_configuration(
     assert made(f"preset={preset}") == direct({"preset": preset})
     light = {"preset": "tiny", "degradation_preset": "light"}
     assert made("degradation_preset=light") == direct(light)
-    edited = printed.stdout.replace("degradation_preset: realesrgan", "degradation_preset: light")
+    edited = printed.stdout.replace(
+        "#= degradation_preset: realesrgan", "degradation_preset: light"
+    )
     assert edited != printed.stdout
     assert made(text=edited) == direct(light)
+
+
+def test_a_degradation_preset_that_a_later_layer_names_stands_alone() -> None:
+    def made(*layers: dict[str, object]) -> TrainGanConfig:
+        named: list[schema.Layer] = [(f"layer {n}", values) for n, values in enumerate(layers)]
+        return train_config(TrainGanConfig, named, command="gan")
+
+    tiny: dict[str, object] = {"preset": "tiny"}
+    assert "scan" in made(tiny).degradation_mix
+    assert made(tiny, {"degradation_preset": "light"}).degradation_mix == ()
+    both: dict[str, object] = {"degradation_preset": "light", "degradation_mix": ["phone"]}
+    assert made(tiny, both).degradation_mix == ("phone",)
+    assert made(tiny, both, {"seed": 5}).degradation_mix == ("phone",)
+    assert made(both, {"degradation_preset": "scan"}).degradation_mix == ()
 
 
 def test_a_preset_named_later_beats_earlier_values_and_its_own_layer_beats_it() -> None:

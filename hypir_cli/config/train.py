@@ -36,8 +36,8 @@ from hypir_cli.errors import ConfigError
 
 Command = Literal["encoder", "gan"]
 T = TypeVar("T")
-_NOT_JUDGED = ("preset", "output_dir")
-"""Keys of a training preset that say nothing of how is trained."""
+_NOT_JUDGED = ("preset", "output_dir", "degradation_mix")
+"""Keys of a preset that say nothing of how is trained, or take something away."""
 _ALWAYS_ACTIVE = ("preset", "degradation_preset", "data.sources", "validation.sources")
 """Keys that a printed settings file sets."""
 
@@ -89,7 +89,8 @@ class RunConfig:
     degradation: DegradationConfig = field(default_factory=DegradationConfig)
     """How degraded partners are made."""
     degradation_mix: tuple[str, ...] = ()
-    """Further degradation presets, as they stand; every sample draws one of all, equally likely."""
+    """Further degradation presets, as they stand; every sample draws one of all, equally likely. A later layer that names another
+    degradation_preset means that one alone."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Length, step sizes and batches."""
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -193,7 +194,7 @@ def train_layers(cls: type[T], layers: Sequence[Layer], *, command: Command) -> 
         cls,
         with_presets,
         key="degradation_preset",
-        section=lambda name: {"degradation": preset_values(name)},
+        section=lambda name: {"degradation": preset_values(name), "degradation_mix": []},
     )
     if len(found) == len(with_presets):
         values = {"degradation": preset_values(DEGRADATION_PRESETS[0])}
@@ -274,7 +275,9 @@ def template_yaml(cls: type[T], preset: str, *, command: Command) -> str:
     """
     config = train_config(cls, [("template", {"preset": preset})], command=command)
     keys = flatten(cls, to_dict(config), source="template").keys()
-    text = to_yaml(config, comments=True, inactive=keys - set(_ALWAYS_ACTIVE))
+    # Named, a degradation preset would stand alone.
+    active = set(_ALWAYS_ACTIVE) - ({"degradation_preset"} if config.degradation_mix else set())
+    text = to_yaml(config, comments=True, inactive=keys - active)
     return f"# Lines with #= show values as they are; to change one, remove the mark.\n{text}"
 
 
