@@ -230,7 +230,6 @@ def test_a_pool_keeps_samples_near_their_neighbours_and_sources_together() -> No
         {"workers": -1},
         {"sharpest_of": 0},
         {"smallest_scale": 0.0},
-        {"smallest_scale": 0.5, "sources": ("a",), "degraded": ("b",)},
         {"pool_size": 8, "shuffle": False},
     ],
 )

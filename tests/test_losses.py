@@ -158,6 +158,21 @@ def test_power_that_the_target_lacks_is_found_wherever_it_lies(pattern: str) -> 
     assert spectrum_loss(shifted, target).item() == pytest.approx(found, rel=0.2)
 
 
+@pytest.mark.parametrize("side", [16, 24, 64, 72, 96, 128, 136, 144])
+def test_every_part_of_an_image_has_a_say_in_its_spectrum(side: int) -> None:
+    target = torch.full((1, 3, side, side), 0.5)
+    noise = 0.1 * torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
+    images = (target + noise).requires_grad_()
+    (gradient,) = torch.autograd.grad(spectrum_loss(images, target), images)
+    # The taper lets go of the outermost row and column.
+    inner = gradient[..., 1 : side - 1, 1 : side - 1]
+    assert (inner.abs().sum(1) > 0).float().mean() > 0.99
+    for rows in (slice(0, side // 2), slice(side // 2, side)):
+        part = target.clone()
+        part[..., rows, side // 2 :] += noise[..., rows, side // 2 :]
+        assert spectrum_loss(part, target).item() > 0
+
+
 def test_power_that_is_missing_counts_as_much_as_asked() -> None:
     target = _photograph()
     soft = torch.nn.functional.avg_pool2d(target, 5, stride=1, padding=2, count_include_pad=False)

@@ -33,7 +33,9 @@ class DataConfig:
     """Random places looked at for each crop, of which the one with the most detail is taken: small crops of large photographs
     are mostly sky and blur."""
     smallest_scale: float = 1.0
-    """Random crops show the photograph at a scale drawn from this to 1, above 0; what is shrunk is sharper and shows more."""
+    """Random crops show the photograph at a scale drawn from this to 1, above 0; what is shrunk is sharper and shows more. Without
+    effect beside `resize: short-side`, which shows the whole, and on photographs with degraded partners, whose damage would
+    shrink too."""
     small: Literal["reflect", "enlarge"] = "reflect"
     """A photograph below `crop_size` is extended by its mirror image (stays sharp), or enlarged (Lanczos)."""
     flip_probability: float = 0.5
@@ -61,10 +63,6 @@ class DataConfig:
         if not 0.0 < self.smallest_scale <= 1.0:
             raise ValueError(
                 f"smallest_scale must be above 0, at most 1, got {self.smallest_scale}"
-            )
-        if self.smallest_scale < 1.0 and self.degraded:
-            raise ValueError(
-                "smallest_scale would shrink the damage too, so degraded must be empty"
             )
         check_within(self, "", ("reuse", "reuse_pool", "sharpest_of"), least=1)
         if self.degraded and len(self.degraded) != len(self.sources):

@@ -85,12 +85,12 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     """Training data."""
     degradation_preset: str = "realesrgan"
-    """Degradation to start from: realesrgan, light, photo-print, gentle, phone or scan."""
+    """Degradation to start from: realesrgan, light, photo-print, gentle, phone or scan. Naming one clears the mixture of presets
+    and layers before it."""
     degradation: DegradationConfig = field(default_factory=DegradationConfig)
-    """How degraded partners are made."""
+    """How degraded partners are made; beside degradation_mix, one of the ways that are drawn."""
     degradation_mix: tuple[str, ...] = ()
-    """Further degradation presets, as they stand; every sample draws one of all, equally likely. A later layer that names another
-    degradation_preset means that one alone."""
+    """Further degradation presets, as they stand; every sample draws one of all, equally likely."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Length, step sizes and batches."""
     optim: OptimConfig = field(default_factory=OptimConfig)

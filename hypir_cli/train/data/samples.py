@@ -122,7 +122,7 @@ class TrainingSet(Dataset[Sample | HypirError]):
         """A crop at a scale of its own, the sharpest of as many places as are to be looked at; x and y are the first of them."""
         config = self.config
         side = config.crop_size
-        if config.smallest_scale < 1.0:
+        if config.smallest_scale < 1.0 and not config.degraded:
             (place,) = key.generator("scale").random(1)
             scale = config.smallest_scale + (1.0 - config.smallest_scale) * float(place)
             side = min(round(side / scale), *photo.shape[:2])

@@ -6,6 +6,7 @@ level's map, a sum over levels and a mean over the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -195,7 +196,7 @@ def spectrum_loss(images: Tensor, target: Tensor, *, lack: float = 0.0) -> Tenso
     latent's cells; softness is power that is missing.
 
     Args:
-        images: (B, 3, H, W) in 0..1, sides from `SPECTRUM_WINDOW` up.
+        images: (B, 3, H, W) in 0..1, sides from `SPECTRUM_WINDOW` up; of a side that is no multiple of 8 the rest is left out.
         target: Same shape.
         lack: Weight of missing power beside power that is too much, 0..1.
 
@@ -218,11 +219,19 @@ def _log_spectrum(images: Tensor) -> Tensor:
     pieces = planes.unfold(2, SPECTRUM_WINDOW, step).unfold(3, SPECTRUM_WINDOW, step)
     centred = pieces - pieces.mean(dim=(-2, -1), keepdim=True)
     power = torch.fft.rfft2(centred * taper).abs().square() / taper.square().sum()
-    rows, columns = power.shape[2:4]
     flat = power.flatten(4)[..., 1:].permute(0, 1, 4, 2, 3).flatten(0, 1)
-    region = (min(SPECTRUM_REGION, rows), min(SPECTRUM_REGION, columns))
-    mean = F.avg_pool2d(flat, region, stride=region)
+    (height, down), (width, across) = (_regions(length) for length in flat.shape[-2:])
+    mean = F.avg_pool2d(flat, (height, width), stride=(down, across))
     return (mean + SPECTRUM_FLOOR).log()
+
+
+def _regions(length: int) -> tuple[int, int]:
+    """Length and distance of as few regions of at least `SPECTRUM_REGION` windows as see all of so many; fewer windows are one."""
+    count = math.ceil(length / SPECTRUM_REGION)
+    if count == 1:
+        return length, length
+    distance = (length - SPECTRUM_REGION) // (count - 1)
+    return length - distance * (count - 1), distance
 
 
 def _level_bce(logits: Tensor, target: float) -> Tensor:
