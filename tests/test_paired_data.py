@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from hypir_cli.config.data import DataConfig
+from hypir_cli.config.train import TrainGanConfig, train_config
 from hypir_cli.errors import ConfigError, InputError
 from hypir_cli.train.data.prefetcher import Prefetcher
 from hypir_cli.train.data.samples import TrainingSet
@@ -58,6 +60,34 @@ def test_shrinking_enlarging_and_mirroring_act_on_both(
     assert sample.degraded is not None
     difference = (255 - sample.image.int()) - sample.degraded.int()
     assert difference.abs().max() <= 1
+
+
+def test_the_sharpest_place_is_the_same_in_both_and_no_scale_changes_them(tmp_path: Path) -> None:
+    config = _config(tmp_path, crop_size=24, sharpest_of=4)
+    data = TrainingSet(config, seed=3)
+    scaled = TrainingSet(replace(config, smallest_scale=0.3), seed=3)
+    for number in range(8):
+        sample, same = data.sample(number), scaled.sample(number)
+        assert sample.degraded is not None
+        assert torch.equal(255 - sample.image, sample.degraded)
+        assert torch.equal(sample.image, same.image)
+
+
+@pytest.mark.parametrize("pairs_in", ["data", "validation"])
+def test_real_pairs_go_with_a_preset_that_scales_its_crops(tmp_path: Path, pairs_in: str) -> None:
+    clean, degraded = map(str, _save_pairs(tmp_path))
+    sections: dict[str, dict[str, Any]] = {
+        "data": {"sources": [clean], "crop_size": 32},
+        "validation": {"sources": [clean], "perceptual_kind": "none"},
+    }
+    sections[pairs_in] |= {"sources": [clean], "degraded": [degraded]}
+    values = {"preset": "tiny", **sections}
+    config = train_config(TrainGanConfig, [("run.yaml", values)], command="gan")
+    assert config.data.smallest_scale < 1.0
+    with open_runtime(device="cpu", precision="fp32") as runtime:
+        validation = Validation(config, runtime=runtime)
+        assert validation.baseline()["psnr"] > 0.0
+    assert TrainingSet(config.data, seed=0).sample(0).image.shape == (3, 32, 32)
 
 
 def test_a_smaller_partner_is_enlarged_to_its_photograph(tmp_path: Path) -> None:

@@ -172,9 +172,11 @@ def test_whole_weights_are_refined_in_stages_that_go_on_where_they_stopped(
 
 def test_a_script_that_is_told_to_end_passes_it_on() -> None:
     child = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(130)); print(1, flush=True); signal.pause()"
+    # The parent says the child's number from inside the wait, when its handler is there.
     parent = (
-        f"import os, subprocess, sys, train; process = subprocess.Popen([sys.executable, '-c', {child!r}]);"
-        "print(process.pid, flush=True); sys.exit(train.wait(process, end=float('inf')))"
+        f"import subprocess, sys, train; process = subprocess.Popen([sys.executable, '-c', {child!r}]);"
+        "wait = process.wait; process.wait = lambda timeout: (print(process.pid, flush=True), wait(timeout))[1];"
+        "sys.exit(train.wait(process, end=float('inf')))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", parent], cwd=EXAMPLE, stdout=subprocess.PIPE, text=True

@@ -116,8 +116,8 @@ def _explain(inputs: list[str], output: str | None, settings: SolveConfig) -> No
             "--explain looks at pictures of this machine, not at URLs or manifests.",
             hint="fetch a few of them and give their folder",
         )
-    _, jobs = run_settings(settings).find_jobs(inputs, output)
-    for line in explain(jobs, settings).lines:
+    found, jobs = run_settings(settings).find_jobs(inputs, output)
+    for line in explain(jobs, settings, hidden=found.unreadable).lines:
         console.say(line)
 
 

@@ -11,6 +11,7 @@ import torch
 from hypir_cli.config.solve import SolveConfig
 from hypir_cli.errors import HypirError
 from hypir_cli.folder import Job
+from hypir_cli.folder.scan import Unreadable
 from hypir_cli.images import image_size
 from hypir_cli.models.device import peak_memory
 from hypir_cli.solvers.damage import Damage, Size
@@ -34,19 +35,23 @@ class Expected:
     """Memory of the trial call."""
 
 
-def explain(jobs: Sequence[Job], config: SolveConfig) -> Expected:
+def explain(
+    jobs: Sequence[Job], config: SolveConfig, *, hidden: Sequence[Unreadable] = ()
+) -> Expected:
     """What solving these pictures would do and cost.
 
     Args:
-        jobs: Pictures to solve; those whose header cannot be read are left out, and counted in a line.
+        jobs: Pictures to solve; those whose header cannot be read are left out, with a line for each.
         config: All settings.
+        hidden: What the system would not show, with a line for each too.
 
     Raises:
         HypirError: Settings that do not fit together, or a prior that cannot be loaded.
     """
     solver = load_solver(config, damage=Damage(config.damage))
     find_masks(config.damage)
-    seen, unreadable = _sizes(jobs)
+    seen, reasons = _sizes(jobs)
+    reasons = [*(each.error().message for each in hidden), *reasons]
     sizes = [solver.size_of(*size) for size in seen]
     tiles = [_num_tiles(solver, size) for size in sizes]
     side = max((_tile_side(solver, size) for size in sizes), default=solver.prior.native_side)
@@ -67,9 +72,7 @@ def explain(jobs: Sequence[Job], config: SolveConfig) -> Expected:
         f"memory: {peak / 2**30:.2f} GB at the peak of a trial step",
         f"time: about {_duration(seconds)} by a trial step, reading and writing not counted",
     ]
-    if unreadable:
-        more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
-        lines.append(f"left out: {unreadable[0]}{more}; a run says so of each such picture")
+    lines += [f"left out: {reason}" for reason in reasons]
     return Expected(lines=tuple(lines), calls=calls, seconds=seconds, peak_bytes=peak)
 
 
@@ -80,7 +83,7 @@ def _sizes(jobs: Sequence[Job]) -> tuple[list[Size], list[str]]:
         try:
             sizes.append(image_size(job.input_path))
         except HypirError as error:
-            reasons.append(str(error))
+            reasons.append(error.message)
     return sizes, reasons
 
 
