@@ -274,9 +274,11 @@ def template_yaml(cls: type[T], preset: str, *, command: Command) -> str:
         ConfigError: There is no such preset.
     """
     config = train_config(cls, [("template", {"preset": preset})], command=command)
-    keys = flatten(cls, to_dict(config), source="template").keys()
+    values = to_dict(config)
+    keys = flatten(cls, values, source="template").keys()
     # Named, a degradation preset would stand alone.
-    active = set(_ALWAYS_ACTIVE) - ({"degradation_preset"} if config.degradation_mix else set())
+    mixed = {"degradation_preset"} if values["degradation_mix"] else set()
+    active = set(_ALWAYS_ACTIVE) - mixed
     text = to_yaml(config, comments=True, inactive=keys - active)
     return f"# Lines with #= show values as they are; to change one, remove the mark.\n{text}"
 
