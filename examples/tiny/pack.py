@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-from hypir_cli.pixels.texture import texture_richness
+from hypir_cli.pixels.texture import pixels_richness
 
 SIDE = 192
 """Side of a square in pixels."""
@@ -90,13 +89,7 @@ def sharp_square(view: np.ndarray, *, random: np.random.Generator) -> np.ndarray
     for _ in range(3):
         top, left = random.integers(height - SIDE + 1), random.integers(width - SIDE + 1)
         draws.append(view[top : top + SIDE, left : left + SIDE])
-    return max(draws, key=richness) if random.random() < KEEP_SHARPEST else draws[0]
-
-
-def richness(square: np.ndarray) -> float:
-    """Texture richness of an (H, W, 3) uint8 image."""
-    images = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255.0
-    return texture_richness(images).item()
+    return max(draws, key=pixels_richness) if random.random() < KEEP_SHARPEST else draws[0]
 
 
 def encoded(square: np.ndarray) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hypir_cli.config.degradation import check_probability
+from hypir_cli.config.checks import check_probability
 
 PixelKind = Literal["mse", "log-mse", "l1", "log-l1"]
 SPECTRUM_WINDOW = 16

@@ -31,6 +31,12 @@ def check_within(
         raise ValueError(f"{full} must be {wanted}, got {value}")
 
 
+def check_probability(name: str, value: float) -> None:
+    """Refuse a chance outside 0..1 with a `ValueError` that names it."""
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must be in 0..1, got {value}")
+
+
 def check_device(name: str, value: str) -> None:
     """Refuse with a `ValueError` what is no device that commands other than training know."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hypir_cli.config.checks import check_within
-from hypir_cli.config.degradation import check_probability
+from hypir_cli.config.checks import check_probability, check_within
 
 
 @dataclass(frozen=True, kw_only=True)

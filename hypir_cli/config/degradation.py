@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hypir_cli.config.checks import check_within
+from hypir_cli.config.checks import check_probability, check_within
 from hypir_cli.config.presets import shipped_preset
 from hypir_cli.config.schema import Layer, resolve
 
@@ -306,12 +306,6 @@ class DegradationConfig:
 
     def __post_init__(self) -> None:
         check_within(self, "", ("scale",), least=1)
-
-
-def check_probability(name: str, value: float) -> None:
-    """Refuse a chance outside 0..1 with a `ValueError` that names it."""
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} must be in 0..1, got {value}")
 
 
 def check_range(name: str, bounds: Range, *, above: float | None = None) -> None:

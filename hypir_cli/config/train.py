@@ -276,10 +276,11 @@ def template_yaml(cls: type[T], preset: str, *, command: Command) -> str:
     config = train_config(cls, [("template", {"preset": preset})], command=command)
     values = to_dict(config)
     keys = flatten(cls, values, source="template").keys()
-    # Named, a degradation preset would stand alone.
-    mixed = {"degradation_preset"} if values["degradation_mix"] else set()
-    active = set(_ALWAYS_ACTIVE) - mixed
-    text = to_yaml(config, comments=True, inactive=keys - active)
+    inactive = keys - set(_ALWAYS_ACTIVE)
+    if values["degradation_mix"]:
+        # Named, a degradation preset would stand alone.
+        inactive |= {"degradation_preset"}
+    text = to_yaml(config, comments=True, inactive=inactive)
     return f"# Lines with #= show values as they are; to change one, remove the mark.\n{text}"
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from hypir_cli.config.data import DataConfig
 from hypir_cli.errors import HypirError, InputError
-from hypir_cli.pixels.texture import texture_richness
+from hypir_cli.pixels.texture import pixels_richness
 from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.data.order import EpochOrder
 from hypir_cli.train.data.photos import (
@@ -131,7 +131,10 @@ class TrainingSet(Dataset[Sample | HypirError]):
         crops = [_square(photo, side=side, x=across, y=down) for across, down in places]
         if side > config.crop_size:
             crops = [scale_short_side(crop, short_side=config.crop_size) for crop in crops]
-        return crops[0] if len(crops) == 1 else max(crops, key=_detail)
+        if len(crops) == 1:
+            return crops[0]
+        # The photograph is the first three channels; its partner, if there is one, the others.
+        return max(crops, key=lambda crop: pixels_richness(crop[..., :3]))
 
     def _load(self, item: Item) -> Photo:
         """The photograph, at least `crop_size` on both sides; (H, W, 6) with its partner in the last three channels."""
@@ -162,12 +165,6 @@ class TrainingSet(Dataset[Sample | HypirError]):
             return scale_short_side(photo, short_side=side)
         margins = ((0, max(0, side - height)), (0, max(0, side - width)), (0, 0))
         return np.pad(photo, margins, mode="reflect")
-
-
-def _detail(crop: Photo) -> float:
-    """Texture richness of the photograph in a crop (H, W, C), whose first three channels it is."""
-    image = torch.from_numpy(crop[..., :3].transpose(2, 0, 1)[None].copy()).float() / 255.0
-    return float(texture_richness(image))
 
 
 def _square(photo: Photo, *, side: int, x: float, y: float) -> Photo:
