@@ -213,16 +213,31 @@ def test_sharing_the_trunk_with_the_perceptual_loss_changes_no_gradient(tmp_path
 
 
 def test_what_the_discriminator_is_shown_as_real_can_be_chosen(tmp_path: Path) -> None:
-    gt = random_pairs().gt
+    pairs = random_pairs()
+    taught = replace(pairs, target=1.0 - pairs.gt)
     with gan_stage(gan_config(tmp_path)) as (stage, _):
         backbone = stage.models.backbone
-        plain = real_images(backbone, gt, config=gan_config(tmp_path))
+        plain = gan_config(tmp_path)
         sharp = gan_config(tmp_path, {"discriminator.real": "sharpened"})
+        target = gan_config(tmp_path, {"discriminator.real": "target"})
         decoded = gan_config(tmp_path, {"discriminator.vae_round_trip": True})
-        assert torch.equal(plain, gt)
-        assert not torch.equal(real_images(backbone, gt, config=sharp), gt)
-        expected = backbone.decode(backbone.encode(gt))
-        assert torch.equal(real_images(backbone, gt, config=decoded), expected)
+        assert torch.equal(real_images(backbone, taught, config=plain), taught.gt)
+        assert not torch.equal(real_images(backbone, taught, config=sharp), taught.gt)
+        assert torch.equal(real_images(backbone, taught, config=target), 1.0 - taught.gt)
+        assert torch.equal(real_images(backbone, pairs, config=target), pairs.gt)
+        expected = backbone.decode(backbone.encode(taught.gt))
+        assert torch.equal(real_images(backbone, taught, config=decoded), expected)
+
+
+def test_the_generator_meets_the_images_that_its_judge_takes_for_real(tmp_path: Path) -> None:
+    values = {"discriminator.real": "target", "discriminator.loss": "relativistic"}
+    pairs = random_pairs()
+    gradients = []
+    for target in (pairs.gt, 1.0 - pairs.gt):
+        with gan_stage(gan_config(tmp_path, {**values, "loss.pixel": 0.0})) as (stage, _):
+            scalars = stage.accumulate(replace(pairs, target=target), scale=1.0)
+            gradients.append((scalars["grad/adversarial"], scalars["logits/real"]))
+    assert all(not torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
 
 def test_a_run_writes_weights_with_a_complete_header_and_metrics(tmp_path: Path) -> None:

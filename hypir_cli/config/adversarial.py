@@ -193,8 +193,8 @@ class DiscriminatorConfig:
     """Give the generator the same smoothed target, as the release does; its gradient then reverses above a logit of 1.386."""
     vae_round_trip: bool = False
     """Show real images after the frozen VAE's round trip, so that VAE artefacts do not give fakes away."""
-    real: Literal["clean", "sharpened"] = "clean"
-    """Real images as they are, or unsharp-masked as the release does."""
+    real: Literal["clean", "sharpened", "target"] = "clean"
+    """Real images as they are, unsharp-masked as the release does, or what a teacher made (target), where there is one."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.real_target <= 1.0:

@@ -71,7 +71,7 @@ def generator_step(
     scalars: dict[str, Tensor] = {}
     total = torch.zeros_like(leaf)
     for name, weight, loss_of in _terms(
-        models, target, pairs.gt, window=window, shared=shared, controls=controls, config=config
+        models, target, pairs, window=window, shared=shared, controls=controls, config=config
     ):
         with runtime.autocast():
             loss = loss_of(leaf)
@@ -175,9 +175,12 @@ def discriminator_step(
 
 
 @torch.no_grad()
-def real_images(backbone: Backbone, gt: Tensor, *, config: TrainGanConfig) -> Tensor:
+def real_images(backbone: Backbone, pairs: Pairs, *, config: TrainGanConfig) -> Tensor:
     """What the discriminator is shown as real, (B, 3, H, W)."""
-    real = sharpened(gt, config) if config.discriminator.real == "sharpened" else gt
+    kind = config.discriminator.real
+    real = pairs.reference if kind == "target" else pairs.gt
+    if kind == "sharpened":
+        real = sharpened(real, config)
     if config.discriminator.vae_round_trip:
         return backbone.decode(backbone.encode(real))
     return real
@@ -215,11 +218,11 @@ class SharedFeatures:
             self.fake = self._discriminator.features(images)
         return self.fake
 
-    def of_real(self, backbone: Backbone, gt: Tensor, *, config: TrainGanConfig) -> TrunkFeatures:
+    def of_real(self, backbone: Backbone, pairs: Pairs, *, config: TrainGanConfig) -> TrunkFeatures:
         """Features of what counts as real."""
         if self.real is None:
             assert self._discriminator is not None
-            self.real = self._discriminator.features(real_images(backbone, gt, config=config))
+            self.real = self._discriminator.features(real_images(backbone, pairs, config=config))
         return self.real
 
     def is_used_again(self, name: str) -> bool:
@@ -238,7 +241,7 @@ class SharedFeatures:
 def _terms(
     models: GanModels,
     target: Tensor,
-    gt: Tensor,
+    pairs: Pairs,
     *,
     window: Window,
     shared: SharedFeatures,
@@ -251,7 +254,7 @@ def _terms(
     kind = weights.pixel_kind
     terms: list[_Term] = [
         ("pixel", weights.pixel, lambda images: image_loss(images, target, kind=kind)),
-        ("clean", weights.clean, lambda images: image_loss(images, gt, kind=kind)),
+        ("clean", weights.clean, lambda images: image_loss(images, pairs.gt, kind=kind)),
         (
             "spectrum",
             weights.spectrum,
@@ -284,7 +287,7 @@ def _terms(
             if settings.loss == "standard":
                 return generator_loss(logits, target=wanted)
             with torch.no_grad():
-                real = heads(shared.of_real(models.backbone, gt, config=config))
+                real = heads(shared.of_real(models.backbone, pairs, config=config))
             return relativistic_loss(logits, real)
 
         terms.append(("adversarial", weights.adversarial, adversarial))

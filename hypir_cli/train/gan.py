@@ -175,7 +175,7 @@ class GanStage(Stage):
         settings, runtime = self._config.discriminator, self._runtime
         disturbed = None
         with torch.no_grad(), runtime.autocast():
-            real = real_images(self.models.backbone, pairs.gt, config=self._config)
+            real = real_images(self.models.backbone, pairs, config=self._config)
             real_features = self._made(outcome, real, pairs) or discriminator.features(real)
             fake_features = None if outcome is None else outcome.fake_features
             fake_features = fake_features or discriminator.features(restored.detach())

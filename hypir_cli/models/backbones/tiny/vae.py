@@ -10,6 +10,7 @@ convolutions, which looks at the projected picture too.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,6 +47,9 @@ class TinyVAEConfig:
     empty for none."""
     finish: int = 16
     """Channels of the enlarging path's last layer but one, at full size."""
+    activation_limit: float | None = None
+    """Highest root mean square over the channels of a pixel between residual blocks; what is stronger is scaled down to it. None of
+    the photographs that were looked at comes above 11; without a limit an odd one can make a burst of false colour."""
 
     def __post_init__(self) -> None:
         if self.basis < 1 or self.basis % 2 == 0:
@@ -54,6 +58,8 @@ class TinyVAEConfig:
             raise ValueError(
                 f"enlarge must double the side until it is {self.patch}, got {len(self.enlarge)} steps"
             )
+        if self.activation_limit is not None and self.activation_limit <= 0:
+            raise ValueError(f"activation_limit must be above 0, got {self.activation_limit}")
 
 
 RUNAWAY = 1000.0
@@ -83,9 +89,17 @@ class TinyCoder(nn.Module):
     """A linear map from `channels_in` to `channels_out` plus a residual network of zero weight."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, *, hidden: int, num_blocks: int, basis: int = 1
+        self,
+        channels_in: int,
+        channels_out: int,
+        *,
+        hidden: int,
+        num_blocks: int,
+        basis: int = 1,
+        limit: float | None = None,
     ) -> None:
         super().__init__()
+        self.limit = limit
         # Beyond the border lies what lies at the border: zeros would be mid-grey patches.
         self.projection = nn.Conv2d(
             channels_in, channels_out, basis, padding=basis // 2, padding_mode="replicate"
@@ -111,6 +125,8 @@ class TinyCoder(nn.Module):
                 runs = torch.maximum(runs, hidden.abs().amax(dim=1, keepdim=True))
             # Clamped, it stays where it is instead of spreading over its surroundings.
             hidden = hidden.clamp(-RUNAWAY, RUNAWAY)
+            if self.limit is not None:
+                hidden = limited(hidden, self.limit)
         reach = 2 * _RUNAWAY_REACH + 1
         touched = functional.max_pool2d(runs, reach, 1, _RUNAWAY_REACH) >= RUNAWAY
         return functional.silu(hidden).masked_fill(touched, 0.0)
@@ -135,6 +151,7 @@ class TinyEncoder(TinyCoder):
             hidden=hidden,
             num_blocks=config.encoder_blocks or config.num_blocks,
             basis=config.basis,
+            limit=config.activation_limit,
         )
         self.patch = config.patch
         self.balanced = config.balanced_encoder
@@ -164,6 +181,7 @@ class TinyDecoder(TinyCoder):
             hidden=config.hidden,
             num_blocks=config.num_blocks,
             basis=config.basis,
+            limit=config.activation_limit,
         )
         self.patch = config.patch
         widths = (config.hidden, *config.enlarge)
@@ -245,6 +263,13 @@ class TinyVAE(nn.Module):
         _bias(decode).copy_(mean)
         if self.config.balanced_encoder:
             self.encoder.latent_scale.copy_(self.latent_scale())
+
+
+def limited(x: Tensor, limit: float) -> Tensor:
+    """(B, C, h, w) with the root mean square over the channels of each pixel at most `limit`."""
+    bound = limit * math.sqrt(x.shape[1])
+    strength = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+    return x * (bound / strength.clamp(min=bound)).to(x.dtype)
 
 
 def _silu(x: Tensor) -> Tensor:
