@@ -15,7 +15,7 @@ from hypir_cli.models.backbones.controls import ControlEmbedding, Controls
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone, load_tokenizer
 from hypir_cli.models.backbones.tiny.text import TinyTextConfig, TinyTextEncoder
 from hypir_cli.models.backbones.tiny.unet import TinyUNet, TinyUNetConfig
-from hypir_cli.models.backbones.tiny.vae import TinyCoder, TinyVAE, TinyVAEConfig
+from hypir_cli.models.backbones.tiny.vae import TinyCoder, TinyVAE, TinyVAEConfig, limited
 
 SHIPPED = Path(str(resources.files("hypir_cli"))) / "weights" / "tiny"
 TIMESTEP = torch.tensor(200)
@@ -241,3 +241,40 @@ def test_where_the_encoders_network_runs_away_the_projection_does_alone() -> Non
     assert torch.equal(seen[near], coder.projection(x)[near])
     assert torch.equal(seen[far], calm[far])
     assert not torch.equal(calm[far], coder.projection(x)[far])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_limit_holds_back_the_strong_and_leaves_the_rest_alone(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 8, 3, 3).to(dtype)
+    x[..., 1, 1] = 900.0
+    held = limited(x, 4.0)
+    assert held.dtype == dtype
+    torch.testing.assert_close(held[..., 1, 1], torch.full_like(x[..., 1, 1], 4.0))
+    held[..., 1, 1] = x[..., 1, 1]
+    assert torch.equal(held, x)
+
+
+def test_an_autoencoders_limit_reaches_both_of_its_residual_networks() -> None:
+    torch.manual_seed(0)
+    free, held = (TinyVAE(TinyVAEConfig(hidden=8, activation_limit=x)) for x in (None, 0.1))
+    held.load_state_dict(free.state_dict())
+    images, latents = torch.rand(1, 3, 16, 16), torch.randn(1, 32, 4, 4)
+    pixels = functional.pixel_unshuffle(images, 4)
+    with torch.no_grad():
+        for vae, most in ((free, float("inf")), (held, 0.1)):
+            for coder, x in ((vae.encoder, pixels), (vae.decoder, latents)):
+                strength = coder.features(x).square().mean(1).sqrt().max()
+                assert (strength > 0.1) == (most == float("inf"))
+
+
+def test_a_limit_has_a_gradient_where_nothing_is() -> None:
+    x = torch.zeros(1, 4, 2, 2, requires_grad=True)
+    limited(x, 1.0).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, torch.ones_like(x))
+
+
+def test_a_limit_that_lets_nothing_pass_is_refused() -> None:
+    with pytest.raises(ValueError, match="activation_limit must be above 0"):
+        TinyVAEConfig(activation_limit=0.0)

@@ -170,8 +170,9 @@ def test_whole_weights_are_refined_in_stages_that_go_on_where_they_stopped(
     assert load_tensors(tmp_path / "out" / "judge" / refine.RESULT)[1] == info
 
 
-def test_a_script_that_is_told_to_end_passes_it_on() -> None:
-    child = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(130)); print(1, flush=True); signal.pause()"
+@pytest.mark.parametrize("code", [130, 1])
+def test_a_script_that_is_told_to_end_passes_it_on(code: int) -> None:
+    child = f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit({code})); print(1, flush=True); signal.pause()"
     # The parent says the child's number from inside the wait, when its handler is there.
     parent = (
         f"import subprocess, sys, train; process = subprocess.Popen([sys.executable, '-c', {child!r}]);"

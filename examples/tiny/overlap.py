@@ -2,7 +2,7 @@
 
     python examples/tiny/overlap.py BACKBONE_DIR OUT_DIR
 
-The result starts close to what it was: the overlap is an orthogonal filter across the borders of patches before the encoder,
+What is stronger than any photograph makes it is held back, too. The result starts close to what it was: the overlap is an orthogonal filter across the borders of patches before the encoder,
 undone after the decoder, written into the projections; the enlarging path adds nothing before training.
 
 Source: Tran, Liang, Tu 2003, "Lapped transform via time-domain pre- and post-filtering".
@@ -25,6 +25,8 @@ from hypir_cli.models.backbones.tiny.vae import TinyVAE
 ANGLE = -20.0
 """Degrees by which the filter turns the two differences across a border; of all turns in steps of 10 it packs the pixels of
 patches of 4 into the fewest components (68 photographs: 29.84 dB from 8 of 48, 29.29 dB without; from 16, 37.97 and 37.21)."""
+ACTIVATION_LIMIT = 8.0
+"""Of the residual networks; the strongest place of 33 degraded photographs comes to 11, one in a thousand to 7."""
 ENLARGE = (32, 24)
 """Channels of the enlarging path at 1/2 and full size: 8 GFLOP for 512x512."""
 
@@ -53,7 +55,7 @@ def overlapping(backbone: TinyBackbone) -> TinyBackbone:
     parts = backbone.components()
     old = parts["vae"]
     assert isinstance(old, TinyVAE)
-    new = TinyVAE(replace(old.config, basis=3, enlarge=ENLARGE))
+    new = TinyVAE(replace(old.config, basis=3, enlarge=ENLARGE, activation_limit=ACTIVATION_LIMIT))
     tensors = {
         key: value for key, value in old.state_dict().items() if ".projection.weight" not in key
     }

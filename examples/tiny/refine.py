@@ -19,7 +19,7 @@ import torch
 import yaml
 from overlap import is_overlapping, overlapping
 from run_stage import INTERRUPTED
-from train import RECIPE, merged, wait
+from train import RECIPE, launcher, merged, wait
 
 from hypir_cli.config.schema import load_yaml
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="folder of the backbone to start from")
     parser.add_argument("--validation", type=Path, help="photographs that are only looked at")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop and save after")
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     arguments = parser.parse_args()
@@ -64,7 +65,8 @@ def start_folder(base: Path | None, out_dir: Path) -> Path:
 def run(stage: str, arguments: argparse.Namespace, *, start: Path, end: float) -> bool:
     """Train a stage to the end of its schedule; False when the time was over before."""
     settings = write_settings(stage, arguments, start=start)
-    command = [sys.executable, "-m", "hypir_cli", "train-gan", str(settings), "--resume", "auto"]
+    command = [sys.executable, *launcher(arguments.processes), "-m", "hypir_cli", "train-gan"]
+    command += [str(settings), "--resume", "auto"]
     for assignment in arguments.assignments:
         command += ["--set", assignment]
     code = wait(subprocess.Popen(command), end=end)

@@ -118,22 +118,27 @@ def launcher(processes: int) -> list[str]:
 
 
 def wait(process: subprocess.Popen[bytes], *, end: float) -> int:
-    """The exit code; when the time is over, or this process is told to end, the other is asked to save and leave."""
+    """The exit code, INTERRUPTED where it was asked to leave; when the time is over, or this process is told to end, the other
+    is asked to save and leave."""
+    asked = False
 
-    def pass_on(number: int, frame: object) -> None:
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
         process.send_signal(signal.SIGTERM)
 
-    before = signal.signal(signal.SIGTERM, pass_on)
+    before = signal.signal(signal.SIGTERM, ask)
     try:
-        return process.wait(
+        code = process.wait(
             timeout=None if end == float("inf") else max(1.0, end - time.monotonic())
         )
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        return INTERRUPTED
+        ask()
+        code = process.wait()
     finally:
         signal.signal(signal.SIGTERM, before)
+    # A launcher of several processes ends with 1, however well they saved.
+    return INTERRUPTED if asked and code else code
 
 
 def write_settings(stage: str, arguments: argparse.Namespace) -> Path:
