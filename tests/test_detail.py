@@ -175,7 +175,7 @@ def test_detail_above_the_noise_is_amplified_and_weak_detail_is_not() -> None:
 
 
 def test_the_embedded_model_gives_the_texture_that_is_asked() -> None:
-    image = read_image(PHOTOS / "coffee.jpg")
+    image = read_image(PHOTOS / "raccoon.jpg")
     model = Engine.load().model
     reached = []
     for wanted in (150.0, 500.0, 1500.0):

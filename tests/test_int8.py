@@ -134,7 +134,7 @@ def pictures() -> dict[str, Pixels]:
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bar so high that some layers stay, and other ones with other pictures."""
-    monkeypatch.setattr(calibration, "calibrate_int8", partial(calibrate_int8, least_psnr=76.0))
+    monkeypatch.setattr(calibration, "calibrate_int8", partial(calibrate_int8, least_psnr=80.0))
 
 
 @pytest.mark.usefixtures("strict")

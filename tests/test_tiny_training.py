@@ -17,7 +17,8 @@ from PIL import Image
 
 from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
-from hypir_cli.models.checkpoint import load_tensors
+from hypir_cli.models.checkpoint import CheckpointInfo, load_tensors, save_tensors
+from hypir_cli.models.whole import whole_modules
 from tests.pictures import EXAMPLES
 
 EXAMPLE = EXAMPLES / "tiny"
@@ -152,7 +153,13 @@ def test_whole_weights_are_refined_in_stages_that_go_on_where_they_stopped(
         monkeypatch.setattr(sys, "argv", command)
         refine.main()
 
-    judged = ("loss.perceptual=0", "discriminator.pixel_width=4", "discriminator.alone_steps=1")
+    judged = (
+        "loss.perceptual=0",
+        "teacher.name=none",
+        "discriminator.trunk=random-small",
+        "discriminator.hidden=4",
+        "discriminator.alone_steps=1",
+    )
     run("fidelity")
     run("perceptual", "loss.perceptual=0")
     run("judge", *judged)
@@ -168,6 +175,39 @@ def test_whole_weights_are_refined_in_stages_that_go_on_where_they_stopped(
     # What is done is not done again.
     run("judge", *judged)
     assert load_tensors(tmp_path / "out" / "judge" / refine.RESULT)[1] == info
+
+
+def test_an_average_lies_between_its_files_and_becomes_a_backbone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    average = example("average")
+    backbone = TinyBackbone.load()
+    info = CheckpointInfo(kind="backbone", backbone="tiny")
+    whole = {
+        f"{part}.{name}": weight.detach()
+        for part, module in whole_modules(backbone).items()
+        for name, weight in module.named_parameters()
+    }
+    for name, factor in (("one", 1.0), ("other", 3.0)):
+        tensors = {key: factor * value for key, value in whole.items()}
+        save_tensors(tmp_path / f"{name}.safetensors", tensors, info=info)
+    backbone.save(tmp_path / "base", dtype=torch.float32)
+    files = [f"{tmp_path}/{name}.safetensors" for name in ("one", "other")]
+    places = ["average.py", str(tmp_path / "base"), str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", [*places, f"{files[0]}=0.75", f"{files[1]}=0.25"])
+    average.main()
+    found = load_tensors(tmp_path / "out" / "ema.safetensors")[0]
+    for key, value in whole.items():
+        torch.testing.assert_close(found[key], 1.5 * value)
+    TinyBackbone.load(tmp_path / "out")
+    for shares, message in (("=0.75 =0.75", "add up to 1, not 1.5"), (" ", "want FILE=SHARE")):
+        one, other = (
+            f"{file}{share}" for file, share in zip(files, shares.split(" "), strict=True)
+        )
+        monkeypatch.setattr(sys, "argv", [*places, one, other])
+        with pytest.raises(SystemExit):
+            average.main()
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", [130, 1])

@@ -1,4 +1,4 @@
-"""Train all weights of the embedded backbone further: fidelity, then features, then against a judge of every pixel.
+"""Train all weights of the embedded backbone further: fidelity, then features, then after a teacher and against a judge.
 
     python examples/tiny/refine.py SHARDS_DIR OUT_DIR --validation OTHER_PHOTOS_DIR [--stages fidelity] [--minutes 60]
 
