@@ -87,7 +87,7 @@ class ControlConfig:
     """How much of the result is taken, 1 (all) to 0 (the enlarged input), in even steps."""
     fidelity: float = flag(0.0, "--fidelity")
     """Share of a second restoration, nearer to the input, that is mixed into the result, 0 to 1; it takes a second pass, from
-    model.lora_fidelity or with a quarter of the coefficient timestep."""
+    model.lora_fidelity or with a quarter of the coefficient timestep. The embedded model's is half its result, half the enlarged input."""
     generativity: float = flag(0.0, "--generativity")
     """Share of noise mixed into the latent, 0 (faithful) to 1 (invents)."""
     generativity_where: Literal["everywhere", "detail"] = flag("everywhere", "--generativity-where")

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 FIDELITY_SHARE = 0.25
 """Of the coefficient timestep: that of the restoration nearer to the input which `fidelity` mixes in, where there is no LoRA for it."""
+INPUT_SHARE = 0.5
+"""Of the enlarged input in that restoration, where a smaller coefficient timestep brings nothing nearer (`trained_as_one`)."""
 
 
 class Engine:
@@ -178,6 +180,10 @@ class Engine:
         request = self._request(prompt, seed=seed, texture=outcome.texture)
         share = self.config.control.fidelity
         near_request, times = self._nearer(request), outcome.times
+        if self.model.nearer is None and self.model.backbone.traits.trained_as_one:
+            pixels = self._once(self._restorer, image, size, request, times, on_progress)
+            kept = 1.0 - INPUT_SHARE * share
+            return pixels if share == 0.0 else mixed(outcome.enlarged, pixels, kept, out=pixels)
         if share == 1.0:
             return self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
         pixels = self._once(self._restorer, image, size, request, times, on_progress)

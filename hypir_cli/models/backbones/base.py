@@ -56,6 +56,9 @@ class BackboneTraits:
     """Whether a prompt changes the result in a way its makers vouch for."""
     num_train_timesteps: int = 1000
     """Length of the training schedule."""
+    trained_as_one: bool = False
+    """Whether encoder, denoiser and decoder were trained together, so that what the decoder makes of a smaller step of the denoiser is
+    no restoration that is nearer to the input."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,7 @@ class TinyBackbone(Backbone):
             timestep=TIMESTEP,
             coeff_timestep=TIMESTEP,
             uses_prompt=unet.config.uses_prompt,
+            trained_as_one=True,
         )
 
     @classmethod
