@@ -268,7 +268,7 @@ class TinyVAE(nn.Module):
 def limited(x: Tensor, limit: float) -> Tensor:
     """(B, C, h, w) with the root mean square over the channels of each pixel at most `limit`."""
     bound = limit * math.sqrt(x.shape[1])
-    strength = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+    strength: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
     return x / (strength / bound).clamp(min=1.0).to(x.dtype)
 
 
