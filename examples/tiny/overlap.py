@@ -2,8 +2,9 @@
 
     python examples/tiny/overlap.py BACKBONE_DIR OUT_DIR
 
-What is stronger than any photograph makes it is held back, too. The result starts close to what it was: the overlap is an orthogonal filter across the borders of patches before the encoder,
-undone after the decoder, written into the projections; the enlarging path adds nothing before training.
+The result starts close to what it was: the overlap is an orthogonal filter across the borders of patches before the encoder,
+undone after the decoder, written into the projections; the enlarging path adds nothing before training. Activations of the residual
+networks that are stronger than photographs make them are held back.
 
 Source: Tran, Liang, Tu 2003, "Lapped transform via time-domain pre- and post-filtering".
 """

@@ -101,7 +101,8 @@ class ControlConfig:
     timestep: int | None = flag(None, "--timestep")
     """Timestep into the denoiser, 0 to 999; unset takes the checkpoint's or the backbone's."""
     coeff_timestep: int | None = flag(None, "--coeff-timestep")
-    """Fidelity dial, 0 to 999: timestep of the clean-latent formula; smaller keeps more of the input."""
+    """Fidelity dial, 0 to 999: timestep of the clean-latent formula; smaller keeps more of the input, except
+    with the embedded model."""
 
     def __post_init__(self) -> None:
         check_within(self, "control", ("strength", "fidelity", "generativity"), least=0, most=1)

@@ -179,16 +179,16 @@ class Engine:
         """The model's result, mixed as `fidelity` says with one that is nearer to the input."""
         request = self._request(prompt, seed=seed, texture=outcome.texture)
         share = self.config.control.fidelity
-        near_request, times = self._nearer(request), outcome.times
-        if self.model.nearer is None and self.model.backbone.traits.trained_as_one:
-            pixels = self._once(self._restorer, image, size, request, times, on_progress)
-            kept = 1.0 - INPUT_SHARE * share
-            return pixels if share == 0.0 else mixed(outcome.enlarged, pixels, kept, out=pixels)
-        if share == 1.0:
+        times = outcome.times
+        takes_input = self.model.nearer is None and self.model.backbone.traits.trained_as_one
+        near_request = self._nearer(request)
+        if share == 1.0 and not takes_input:
             return self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
         pixels = self._once(self._restorer, image, size, request, times, on_progress)
         if share == 0.0:
             return pixels
+        if takes_input:
+            return mixed(outcome.enlarged, pixels, 1.0 - INPUT_SHARE * share, out=pixels)
         near = self._once(self._nearer_restorer, image, size, near_request, times, on_progress)
         return mixed(pixels, near, share, out=pixels)
 
