@@ -90,6 +90,9 @@ class LossConfig:
 
     adversarial: float = 0.5
     """Weight of the adversarial loss."""
+    adversarial_images: float | None = None
+    """Weight of what the discriminator's heads on the images themselves say (patch_width, pixel_width), where it differs from
+    `adversarial`: for equal logits their gradient at the image is a hundred times weaker than that of heads behind a trunk."""
     perceptual: float = 5.0
     """Weight of the perceptual loss."""
     perceptual_kind: Literal["lpips-vgg", "stlpips", "vgg16-hed", "efficientnet-lite0", "none"] = (
@@ -131,7 +134,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         weights = (self.adversarial, self.perceptual, self.pixel, self.clean, self.texture)
-        if min(*weights, self.grid, self.spectrum) < 0:
+        if min(*weights, self.grid, self.spectrum, self.adversarial_images or 0.0) < 0:
             raise ValueError("loss weights must be at least 0")
         check_probability("loss.spectrum_lack", self.spectrum_lack)
         if self.perceptual_samples < 0:

@@ -154,6 +154,14 @@ class TrainGanConfig(RunConfig):
             raise ValueError("optim.shard_frozen has nothing to deal out with lora.rank full")
         if self.discriminator.alone_steps and not self.loss.adversarial:
             raise ValueError("discriminator.alone_steps needs loss.adversarial above 0")
+        judge = self.discriminator
+        judges_images = judge.patch_width or judge.pixel_width
+        judges_both = self.loss.adversarial and judges_images and judge.trunk != "none"
+        if self.loss.adversarial_images is not None and not judges_both:
+            raise ValueError(
+                "loss.adversarial_images needs loss.adversarial above 0, a discriminator.trunk, and patch_width or pixel_width"
+                " beside it"
+            )
         if self.loss.texture > 0 and not self.controls.texture:
             raise ValueError("loss.texture needs controls.texture: true")
         if self.teacher.name != "none" and self.data.degraded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -278,17 +279,21 @@ def _terms(
 
         terms.append(("perceptual", weights.perceptual, perceived))
     if discriminator is not None:
-        settings = config.discriminator
+        settings, heads = config.discriminator, discriminator.heads
         wanted = settings.real_target if settings.smooth_generator else 1.0
 
-        def adversarial(images: Tensor) -> Tensor:
-            heads = discriminator.heads.eval()
-            logits = heads(shared.of_fake(images))
+        def judged(images: Tensor, *, by: Callable[[TrunkFeatures], list[Tensor]]) -> Tensor:
+            heads.eval()
+            logits = by(shared.of_fake(images))
             if settings.loss == "standard":
                 return generator_loss(logits, target=wanted)
             with torch.no_grad():
-                real = heads(shared.of_real(models.backbone, pairs, config=config))
+                real = by(shared.of_real(models.backbone, pairs, config=config))
             return relativistic_loss(logits, real)
 
-        terms.append(("adversarial", weights.adversarial, adversarial))
+        apart = weights.adversarial_images
+        by_trunk = heads if apart is None else heads.of_trunk
+        terms.append(("adversarial", weights.adversarial, partial(judged, by=by_trunk)))
+        if apart is not None:
+            terms.append(("adversarial_images", apart, partial(judged, by=heads.of_images)))
     return [term for term in terms if term[1] > 0]

@@ -75,9 +75,18 @@ class DiscriminatorHeads(nn.Module):
     def forward(self, features: TrunkFeatures) -> list[Tensor]:
         """Logits, one (B, h, w) per map, (B, 1) for the pooled vector if there is one, and last, of the images themselves, (B, H / 8,
         W / 8) where a head judges patches and (B, H, W) where one judges pixels; positive means real."""
+        return [*self.of_trunk(features), *self.of_images(features)]
+
+    def of_trunk(self, features: TrunkFeatures) -> list[Tensor]:
+        """The logits from the trunk's features alone."""
         logits = [head(level)[:, 0] for head, level in zip(self.maps, features.maps, strict=True)]
         if self.pooled is not None:
             logits.append(self.pooled(features.pooled))
+        return logits
+
+    def of_images(self, features: TrunkFeatures) -> list[Tensor]:
+        """The logits of the heads that judge the images themselves."""
+        logits: list[Tensor] = []
         if self.patches is not None:
             logits.append(self.patches(_signed(features))[:, 0])
         if self.pixels is not None:
