@@ -156,6 +156,53 @@ def test_a_run_that_stops_while_the_judge_is_alone_goes_on_alone(tmp_path: Path)
     assert all(torch.equal(unbroken[key], resumed[key]) for key in unbroken)
 
 
+BOTH = {
+    "discriminator.trunk": "random-small",
+    "discriminator.patch_width": 4,
+    "discriminator.pixel_width": 4,
+    "discriminator.pixel_scales": 2,
+}
+
+
+@pytest.mark.parametrize("loss", ["standard", "relativistic"])
+def test_heads_on_the_images_have_a_weight_of_their_own(tmp_path: Path, loss: str) -> None:
+    def scalars(**weights: float) -> dict[str, float]:
+        overrides = {f"loss.{name}": value for name, value in weights.items()}
+        config = gan_config(tmp_path, {**BOTH, "discriminator.loss": loss, **overrides})
+        torch.manual_seed(0)
+        with gan_stage(config) as (stage, _):
+            found = stage.accumulate(random_pairs(), scale=1.0)
+        return {name: float(value) for name, value in found.items()}
+
+    together = scalars(adversarial=0.5)
+    apart = scalars(adversarial=0.5, adversarial_images=0.5)
+    split = apart["loss/adversarial"] + apart["loss/adversarial_images"]
+    assert split == pytest.approx(together["loss/adversarial"], rel=1e-5)
+    stronger = scalars(adversarial=0.5, adversarial_images=5.0)
+    for name, factor in (("adversarial", 1.0), ("adversarial_images", 10.0)):
+        gradient = f"grad/{name}"
+        assert stronger[gradient] == pytest.approx(factor * apart[gradient], rel=1e-4)
+    assert "grad/adversarial_images" not in scalars(adversarial=0.5, adversarial_images=0.0)
+
+
+@pytest.mark.parametrize("missing", ["trunk", "heads", "adversarial"])
+def test_a_weight_for_heads_on_the_images_needs_two_kinds_of_heads(
+    tmp_path: Path, missing: str
+) -> None:
+    without = {
+        "trunk": {"discriminator.trunk": "none"},
+        "heads": {"discriminator.patch_width": 0, "discriminator.pixel_width": 0},
+        "adversarial": {"loss.adversarial": 0.0},
+    }
+    with pytest.raises(ConfigError, match="adversarial_images needs"):
+        gan_config(tmp_path, {**BOTH, **without[missing], "loss.adversarial_images": 0.1})
+
+
+def test_a_negative_weight_for_heads_on_the_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least 0"):
+        gan_config(tmp_path, {**BOTH, "loss.adversarial_images": -0.1})
+
+
 def test_time_alone_without_a_judge_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="alone_steps needs loss"):
         gan_config(tmp_path, {"discriminator.alone_steps": 2, "loss.adversarial": 0.0})

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from hypir_cli.config.run_dir import read_metrics
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
@@ -208,6 +209,11 @@ def test_an_average_lies_between_its_files_and_becomes_a_backbone(
         with pytest.raises(SystemExit):
             average.main()
         assert message in capsys.readouterr().err
+    plain = {key: value.contiguous() for key, value in whole.items()}
+    save_file(plain, tmp_path / "foreign.safetensors")
+    monkeypatch.setattr(sys, "argv", [*places, f"{tmp_path}/foreign.safetensors=1"])
+    with pytest.raises(SystemExit, match=r"foreign\.safetensors was not written by hypir"):
+        average.main()
 
 
 @pytest.mark.parametrize("code", [130, 1])

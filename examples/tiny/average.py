@@ -40,7 +40,8 @@ def main() -> None:
     arguments.out_dir.mkdir(parents=True, exist_ok=True)
     average = arguments.out_dir / "ema.safetensors"
     info = load_tensors(next(iter(shares)))[1]
-    assert info is not None
+    if info is None:
+        raise SystemExit(f"{next(iter(shares))} was not written by hypir train-gan")
     save_tensors(average, averaged(shares), info=info)
     backbone = TinyBackbone.load(arguments.backbone_dir)
     apply_whole(backbone, average)
