@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
+from hypir_cli.models.backbones.tiny.vae import TinyVAE
 from hypir_cli.models.checkpoint import load_tensors
 from tests.builders import BUILDERS
 from tests.pictures import EXAMPLES
@@ -47,6 +48,7 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(topic: str, *assignments: str) -> Path:
         command = ["compare.py", topic, str(tmp_path / "shards"), str(tmp_path / "out")]
         command += ["--validation", str(photos), "--prior", str(tmp_path / "prior"), "--steps", "2"]
+        command += ["--crop", "192"]
         for assignment in (*SMALL, *assignments):
             command += ["--set", assignment]
         monkeypatch.setattr(sys, "argv", command)
@@ -64,16 +66,20 @@ def test_the_prior_is_compared_with_noise_and_a_regressor(
         "prior",
         "loss.perceptual=0",
         "discriminator.alone_steps=0",
-        "discriminator.pixel_width=4",
-        "discriminator.pixel_scales=2",
+        "discriminator.patch_width=4",
     )
     results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    assert list(results) == ["prior", "noise", "regressor"]
-    for found in results.values():
+    assert list(results["log"]) == ["prior", "noise", "regressor"]
+    for found in results["log"].values():
         assert found["logits/real"] is not None
         assert found["val/psnr"] > 0
+    held_out = results["held_out"]
+    assert list(held_out) == ["light", "realesrgan"]
+    for by_arm in held_out.values():
+        assert list(by_arm) == list(results["log"])
+        assert len({scores["psnr"] for scores in by_arm.values()}) == 3
     table = capsys.readouterr().out
-    assert all(f"\n| {name} |" in table for name in results)
+    assert all(table.count(f"\n| {name} |") == 3 for name in by_arm)
     prior, noise, regressor = (
         TinyBackbone.load(path).denoiser
         for path in (tmp_path / "prior", folder / "noise-start", folder / "regressor-start")
@@ -87,9 +93,39 @@ def test_the_prior_is_compared_with_noise_and_a_regressor(
 
 
 @pytest.mark.slow
+def test_forms_of_the_decoder_start_alike_and_become_what_they_are_called(compare: Any) -> None:
+    folder = compare(
+        "decoder",
+        "loss.perceptual=0",
+        "discriminator.alone_steps=0",
+        "discriminator.patch_width=4",
+    )
+    results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    latents = torch.randn(1, 32, 16, 16)
+    pixels = {}
+    for name, reach, steps in (
+        ("patches", 1, 0),
+        ("overlap", 3, 0),
+        ("enlarge", 1, 2),
+        ("overlap-enlarge", 3, 2),
+    ):
+        assert results["held_out"]["realesrgan"][name]["grid-score"] > 0
+        vae = TinyBackbone.load(folder / f"{name}-start").components()["vae"]
+        assert isinstance(vae, TinyVAE)
+        assert vae.config.basis == reach
+        assert len(vae.config.enlarge) == steps
+        with torch.no_grad():
+            pixels[name] = vae.decode(latents)
+    # The enlarging path adds nothing before training; overlapping patches decode other pixels from the same latents.
+    torch.testing.assert_close(pixels["enlarge"], pixels["patches"])
+    torch.testing.assert_close(pixels["overlap-enlarge"], pixels["overlap"])
+    assert not torch.allclose(pixels["overlap"], pixels["patches"], atol=0.1)
+
+
+@pytest.mark.slow
 def test_ranks_are_compared_with_all_weights(compare: Any) -> None:
     folder = compare("rank")
-    results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["log"]
     assert list(results) == ["rank-16", "rank-64", "full"]
     assert all(found["logits/real"] is None for found in results.values())
     assert load_tensors(folder / "rank-16" / "ema.safetensors")[1].lora_rank == 16

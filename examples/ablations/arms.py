@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from overlap import ENLARGE, overlapping
+from refine import RESULT
 
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
 from hypir_cli.models.backbones.tiny.unet import TinyUNet
@@ -14,23 +16,21 @@ from hypir_cli.models.whole import apply_whole
 
 FULL = {"lora": {"rank": "full"}}
 FIDELITY = {"loss": {"pixel": 1.0, "pixel_kind": "l1", "perceptual": 0.0, "adversarial": 0.0}}
-VGG = {
-    "perceptual": 10.0,
+LOSSES = {
+    "pixel": 1.5,
+    "pixel_kind": "log-l1",
+    "perceptual": 1.2,
     "perceptual_kind": "vgg16-hed",
     "perceptual_features": "raw",
     "perceptual_levels": [0.1, 0.1, 1.0, 1.0, 1.0],
     "perceptual_samples": 4,
 }
-JUDGED = {"pixel": 1.0, "pixel_kind": "l1", "adversarial": 0.2, **VGG}
-PIXELS = {
-    "trunk": "none",
-    "pixel_width": 32,
-    "pixel_scales": 3,
-    "loss": "relativistic",
-    "r1": 1.0,
-    "alone_steps": 200,
-}
-FEATURES = {**PIXELS, "trunk": "efficientnet-lite0", "hidden": 96, "pixel_width": 0}
+ALONE = {"loss": "relativistic", "alone_steps": 100}
+FEATURES = {**ALONE, "trunk": "efficientnet-lite0", "hidden": 128}
+PATCHES = {**ALONE, "trunk": "none", "patch_width": 48}
+PIXELS = {**ALONE, "trunk": "none", "pixel_width": 32, "pixel_scales": 3}
+BY_FEATURES, BY_IMAGES = 0.008, 0.4
+"""Weights of the adversarial loss: for equal logits, heads behind a trunk move the image a hundred times as much."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +43,24 @@ class Arm:
     """Settings that only it has."""
     fresh: bool = False
     """Whether its denoiser starts untrained instead of from the prior."""
+    decoder: tuple[int, tuple[int, ...]] | None = None
+    """Patches that its projections reach over and widths of its enlarging path, where the autoencoder is given another form."""
     before: Arm | None = None
     """The arm whose averaged whole weights it starts from; it trains first, for as many updates."""
 
 
-_ADVERSARIAL = {**FULL, "loss": JUDGED, "discriminator": PIXELS}
+def judged(discriminator: dict[str, Any], **adversarial: float) -> dict[str, Any]:
+    """Settings of all weights against a discriminator."""
+    return {**FULL, "loss": {**LOSSES, **adversarial}, "discriminator": discriminator}
+
+
+_BY_PATCHES = judged(PATCHES, adversarial=BY_IMAGES)
 _REGRESSOR = Arm(name="regressor-l1", values={**FULL, **FIDELITY}, fresh=True)
 TOPICS: dict[str, tuple[Arm, ...]] = {
     "prior": (
-        Arm(name="prior", values=_ADVERSARIAL),
-        Arm(name="noise", values=_ADVERSARIAL, fresh=True),
-        Arm(name="regressor", values=_ADVERSARIAL, fresh=True, before=_REGRESSOR),
+        Arm(name="prior", values=_BY_PATCHES),
+        Arm(name="noise", values=_BY_PATCHES, fresh=True),
+        Arm(name="regressor", values=_BY_PATCHES, fresh=True, before=_REGRESSOR),
     ),
     "rank": (
         Arm(name="rank-16", values={"lora": {"rank": 16}, **FIDELITY}),
@@ -61,30 +68,48 @@ TOPICS: dict[str, tuple[Arm, ...]] = {
         Arm(name="full", values={**FULL, **FIDELITY}),
     ),
     "discriminator": (
-        Arm(name="features", values={**FULL, "loss": JUDGED, "discriminator": FEATURES}),
-        Arm(name="pixels", values=_ADVERSARIAL),
+        Arm(name="features", values=judged(FEATURES, adversarial=BY_FEATURES)),
+        Arm(name="patches", values=_BY_PATCHES),
+        Arm(name="pixels", values=judged(PIXELS, adversarial=BY_IMAGES)),
         Arm(
-            name="both",
-            values={**FULL, "loss": JUDGED, "discriminator": {**FEATURES, "pixel_width": 32}},
+            name="features-patches",
+            values=judged(
+                {**FEATURES, "patch_width": 48},
+                adversarial=BY_FEATURES,
+                adversarial_images=BY_IMAGES,
+            ),
         ),
+    ),
+    "decoder": tuple(
+        Arm(name=name, values=_BY_PATCHES, decoder=decoder)
+        for name, decoder in (
+            ("patches", (1, ())),
+            ("overlap", (3, ())),
+            ("enlarge", (1, ENLARGE)),
+            ("overlap-enlarge", (3, ENLARGE)),
+        )
     ),
 }
 
 
 def start_of(arm: Arm, folder: Path, *, prior: Path) -> Path:
     """The folder of the backbone that an arm starts from; written when it is not the prior itself."""
-    if not arm.fresh:
+    if not (arm.fresh or arm.decoder):
         return prior
     start = folder / f"{arm.name}-start"
     if (start / "tokenizer" / "tokenizer.json").exists():
         return start
     backbone = TinyBackbone.load(prior)
     torch.manual_seed(0)
-    fresh = TinyUNet(backbone.denoiser.config)
-    fresh.latent_scale.copy_(backbone.denoiser.latent_scale)
-    backbone.denoiser.load_state_dict(fresh.state_dict())
+    if arm.decoder is not None:
+        basis, enlarge = arm.decoder
+        backbone = overlapping(backbone, basis=basis, enlarge=enlarge)
+    if arm.fresh:
+        fresh = TinyUNet(backbone.denoiser.config)
+        fresh.latent_scale.copy_(backbone.denoiser.latent_scale)
+        backbone.denoiser.load_state_dict(fresh.state_dict())
     if arm.before is not None:
-        apply_whole(backbone, folder / arm.before.name / "ema.safetensors")
+        apply_whole(backbone, folder / arm.before.name / RESULT)
     backbone.save(start, dtype=torch.float32)
     return start
 
@@ -102,15 +127,22 @@ def settings(
             "crop_size": 128,
             "cache_megabytes": 600,
             "reuse": 4,
+            "reuse_pool": 512,
         },
         "degradation_preset": "light",
         "degradation_mix": ["realesrgan"],
-        "optim": {"batch_size": 8, "precision": "bf16", "betas": [0.9, 0.99], "weight_decay": 0.0},
+        "optim": {
+            "batch_size": 8,
+            "precision": "bf16",
+            "betas": [0.9, 0.99],
+            "weight_decay": 0.0,
+            "grad_clip": 10.0,
+        },
         "schedule": {
             "first": {
                 "steps": steps,
                 "lr": 2.0e-4,
-                "discriminator_lr": 4.0e-4,
+                "discriminator_lr": 1.5e-4,
                 "warmup_steps": min(100, steps // 10),
             }
         },

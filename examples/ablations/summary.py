@@ -36,13 +36,23 @@ def summarised(run_dir: Path) -> dict[str, float | None]:
     return found
 
 
-def table(results: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Markdown, a row for each arm."""
-    rows = [["arm", *COLUMNS.values()], ["---"] * (1 + len(COLUMNS))]
-    for name, found in results.items():
-        cells = ["-" if (value := found[key]) is None else f"{value:.3g}" for key in COLUMNS]
-        rows.append([name, *cells])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def log_table(results: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Markdown, a row for each arm: what the log says of it."""
+    rows = {name: [found[key] for key in COLUMNS] for name, found in results.items()}
+    return _table("arm", list(COLUMNS.values()), rows)
+
+
+def score_table(results: Mapping[str, Mapping[str, float]], title: str) -> str:
+    """Markdown, a row for each arm: its scores."""
+    metrics = list(next(iter(results.values())))
+    return _table(title, metrics, {name: list(found.values()) for name, found in results.items()})
+
+
+def _table(title: str, columns: list[str], rows: Mapping[str, Sequence[float | None]]) -> str:
+    lines = [[title, *columns], ["---"] * (1 + len(columns))]
+    for name, values in rows.items():
+        lines.append([name, *("-" if value is None else f"{value:.4g}" for value in values)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def sheet(run_dirs: Sequence[Path], path: Path) -> None:

@@ -51,16 +51,24 @@ def is_overlapping(backbone: TinyBackbone) -> bool:
     return vae.config.basis > 1 and bool(vae.config.enlarge)
 
 
-def overlapping(backbone: TinyBackbone) -> TinyBackbone:
-    """The same backbone with an overlapping autoencoder."""
+def overlapping(
+    backbone: TinyBackbone, *, basis: int = 3, enlarge: tuple[int, ...] = ENLARGE
+) -> TinyBackbone:
+    """The same backbone with an overlapping autoencoder, of a `basis` of 3; 1 leaves its projections as they are."""
     parts = backbone.components()
     old = parts["vae"]
     assert isinstance(old, TinyVAE)
-    new = TinyVAE(replace(old.config, basis=3, enlarge=ENLARGE, activation_limit=ACTIVATION_LIMIT))
+    new = TinyVAE(
+        replace(old.config, basis=basis, enlarge=enlarge, activation_limit=ACTIVATION_LIMIT)
+    )
     tensors = {
-        key: value for key, value in old.state_dict().items() if ".projection.weight" not in key
+        key: value
+        for key, value in old.state_dict().items()
+        if basis == old.config.basis or ".projection.weight" not in key
     }
     new.load_state_dict(tensors, strict=False)
+    if basis == old.config.basis:
+        return backbone.with_vae(new)
     with torch.no_grad():
         encode, decode = old.encoder.projection, old.decoder.projection
         new.encoder.projection.weight.copy_(
