@@ -15,7 +15,7 @@ imports:
 	lint-imports
 
 test:
-	$(PYTHON) -m pytest --cov --cov-report=term --cov-fail-under=90
+	$(PYTHON) -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
 
 test-fast:
-	$(PYTHON) -m pytest -m "not slow and not gpu and not network"
+	$(PYTHON) -m pytest -n 2 -m "not slow and not gpu and not network"

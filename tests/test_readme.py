@@ -28,7 +28,7 @@ def test_it_is_short() -> None:
 def test_it_opens_with_the_two_command_lines() -> None:
     first, second = re.findall(r"```sh\n(.*?)\n```", README, flags=re.DOTALL)[:2]
     assert first.endswith("pip install . && hypir restore examples/photos restored")
-    assert second.endswith("pip install -e '.[all,dev]' && python -m pytest")
+    assert second.endswith("pip install -e '.[all,dev]' && python -m pytest -n 2")
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
