@@ -28,6 +28,7 @@ SMALL = (
     "validation.num_images=1",
     "validation.perceptual_kind=none",
 )
+SMALL_JUDGE = ("loss.perceptual=0", "discriminator.alone_steps=0", "discriminator.patch_width=4")
 
 
 def example(folder: str, name: str) -> Any:
@@ -36,6 +37,11 @@ def example(folder: str, name: str) -> Any:
     if path not in sys.path:
         sys.path.insert(0, path)
     return __import__(name)
+
+
+def summary(folder: Path) -> Any:
+    """What a topic's run wrote down."""
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -62,13 +68,8 @@ def compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_the_prior_is_compared_with_noise_and_a_regressor(
     compare: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = compare(
-        "prior",
-        "loss.perceptual=0",
-        "discriminator.alone_steps=0",
-        "discriminator.patch_width=4",
-    )
-    results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    folder = compare("prior", *SMALL_JUDGE)
+    results = summary(folder)
     assert list(results["log"]) == ["prior", "noise", "regressor"]
     for found in results["log"].values():
         assert found["logits/real"] is not None
@@ -94,13 +95,8 @@ def test_the_prior_is_compared_with_noise_and_a_regressor(
 
 @pytest.mark.slow
 def test_forms_of_the_decoder_start_alike_and_become_what_they_are_called(compare: Any) -> None:
-    folder = compare(
-        "decoder",
-        "loss.perceptual=0",
-        "discriminator.alone_steps=0",
-        "discriminator.patch_width=4",
-    )
-    results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    folder = compare("decoder", *SMALL_JUDGE)
+    results = summary(folder)
     latents = torch.randn(1, 32, 16, 16)
     pixels = {}
     for name, reach, steps in (
@@ -125,7 +121,7 @@ def test_forms_of_the_decoder_start_alike_and_become_what_they_are_called(compar
 @pytest.mark.slow
 def test_ranks_are_compared_with_all_weights(compare: Any) -> None:
     folder = compare("rank")
-    results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["log"]
+    results = summary(folder)["log"]
     assert list(results) == ["rank-16", "rank-64", "full"]
     assert all(found["logits/real"] is None for found in results.values())
     assert load_tensors(folder / "rank-16" / "ema.safetensors")[1].lora_rank == 16

@@ -74,7 +74,7 @@ TOPICS: dict[str, tuple[Arm, ...]] = {
         Arm(
             name="features-patches",
             values=judged(
-                {**FEATURES, "patch_width": 48},
+                {**PATCHES, **FEATURES},
                 adversarial=BY_FEATURES,
                 adversarial_images=BY_IMAGES,
             ),
