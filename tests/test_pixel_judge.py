@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,60 @@ def test_a_weight_for_heads_on_the_images_needs_two_kinds_of_heads(
     }
     with pytest.raises(ConfigError, match="adversarial_images needs"):
         gan_config(tmp_path, {**BOTH, **without[missing], "loss.adversarial_images": 0.1})
+
+
+TAUGHT = {**BOTH, "loss.adversarial_images_samples": "taught", "discriminator.loss": "relativistic"}
+
+
+@pytest.mark.parametrize("alone", [0, 1])
+@pytest.mark.parametrize("taught", [0, 1, 2])
+def test_heads_on_the_images_can_be_left_to_what_a_teacher_made(
+    tmp_path: Path, taught: int, alone: int
+) -> None:
+    config = gan_config(
+        tmp_path,
+        {
+            **TAUGHT,
+            "discriminator.real": "target",
+            "loss.adversarial_images": 0.5,
+            "discriminator.alone_steps": alone,
+        },
+    )
+    pairs = random_pairs()
+    target = pairs.gt.clone()
+    target[:taught] = 1.0 - target[:taught]
+    torch.manual_seed(0)
+    with gan_stage(config) as (stage, _):
+        found = stage.accumulate(replace(pairs, target=target), scale=1.0)
+        assert stage.models.discriminator is not None
+        heads = stage.models.discriminator.heads
+        for head, learns in (
+            (heads.patches, taught > 0),
+            (heads.pixels, taught > 0),
+            (heads.maps, True),
+        ):
+            assert head is not None
+            moved = sum(float(p.grad.abs().sum()) for p in head.parameters() if p.grad is not None)
+            assert (moved > 1e-4) == learns
+    if not alone:
+        assert (float(found["grad/adversarial_images"]) > 0) == (taught > 0)
+        assert float(found["grad/adversarial"]) > 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"discriminator.loss": "standard"},
+        {"discriminator.real": "clean"},
+        {"discriminator.vae_round_trip": True},
+        {"discriminator.patch_width": 0, "discriminator.pixel_width": 0},
+    ],
+)
+def test_heads_left_to_a_teacher_compare_with_what_it_made(
+    tmp_path: Path, other: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError, match="samples taught needs"):
+        gan_config(tmp_path, {**TAUGHT, "discriminator.real": "target", **other})
 
 
 def test_a_negative_weight_for_heads_on_the_images_is_refused(tmp_path: Path) -> None:

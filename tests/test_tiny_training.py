@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -176,6 +177,12 @@ def test_whole_weights_are_refined_in_stages_that_go_on_where_they_stopped(
     # What is done is not done again.
     run("judge", *judged)
     assert load_tensors(tmp_path / "out" / "judge" / refine.RESULT)[1] == info
+    # The next stage starts from it, with its settings but its own.
+    run("taught", *judged)
+    settings = yaml.safe_load((tmp_path / "out" / "taught.yaml").read_text())
+    assert settings["lora"]["start"] == str(tmp_path / "out" / "judge" / refine.RESULT)
+    assert settings["discriminator"]["patch_width"] == 48
+    assert settings["loss"]["adversarial_images_samples"] == "taught"
 
 
 def test_an_average_lies_between_its_files_and_becomes_a_backbone(

@@ -111,6 +111,65 @@ def test_whole_weights_of_another_size_are_refused_by_name(tmp_path: Path) -> No
     assert key in str(caught.value)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("frozen", ["vae.encoder", "vae", "denoiser.conv_in"])
+def test_frozen_weights_stay_and_are_saved_beside_the_others(
+    tmp_path: Path, frozen: str, precision: str
+) -> None:
+    overrides = {**WHOLE, "lora.frozen": [frozen], "optim.precision": precision, "ema.decay": 0.0}
+    config = gan_config(tmp_path, overrides)
+    before = {
+        f"{part}.{name}": value.detach().clone()
+        for part, module in whole_modules(load_configured(gan_config(tmp_path))).items()
+        for name, value in module.named_parameters()
+    }
+    after = load_tensors(train_gan(config).result)[0]
+    assert before.keys() <= after.keys()
+    changed = {key for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed
+    assert {key for key in changed if key.startswith(f"{frozen}.")} == set()
+    resumed = gan_config(tmp_path, {**overrides, "schedule.first.steps": 6})
+    again = load_tensors(train_gan(resumed, resume="auto").result)[0]
+    assert any(not torch.equal(after[key], again[key]) for key in changed)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "frozen", "reached"),
+    [
+        ("tiny", ["vae.encoder"], False),
+        ("tiny", ["vae.encoder.blocks"], True),
+        # Its quant_conv encodes too.
+        ("sd2", ["vae.encoder"], True),
+        ("sd2", ["vae.encoder", "vae.quant_conv"], False),
+    ],
+)
+def test_no_gradient_is_taken_to_a_frozen_encoder(
+    tmp_path: Path, backbone: str, frozen: list[str], reached: bool
+) -> None:
+    config = gan_config(tmp_path, {**WHOLE, "backbone": backbone, "lora.frozen": frozen})
+    with gan_stage(config) as (stage, _):
+        assert stage.models.trained.reach_encoder == reached
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lora.frozen": ["vae.encodr"]}, "no weight's name begins with 'vae.encodr'"),
+        ({"lora.frozen": ["vae.enc"]}, "no weight's name begins with 'vae.enc'"),
+        ({"lora.frozen": ["vae", "denoiser"]}, "leaves no weight"),
+        ({"lora.frozen": ["vae"], "lora.rank": 4}, "needs lora.rank full"),
+    ],
+)
+def test_names_of_frozen_weights_are_checked(
+    tmp_path: Path, values: dict[str, object], message: str
+) -> None:
+    with (
+        pytest.raises(ConfigError, match=message),
+        gan_stage(gan_config(tmp_path, {**WHOLE, **values})),
+    ):
+        pass
+
+
 def test_whole_weights_cannot_train_on_a_quantised_base(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="quantize_base must be none"):
         gan_config(tmp_path, {**WHOLE, "lora.quantize_base": "int8"})

@@ -1,4 +1,4 @@
-"""Train all weights of the embedded backbone further: fidelity, then features, then after a teacher and against a judge.
+"""Train all weights of the embedded backbone further: fidelity, then features, then after a teacher and against judges.
 
     python examples/tiny/refine.py SHARDS_DIR OUT_DIR --validation OTHER_PHOTOS_DIR [--stages fidelity] [--minutes 60]
 
@@ -25,7 +25,9 @@ from hypir_cli.config.schema import load_yaml
 from hypir_cli.models.backbones.tiny.backbone import TinyBackbone
 from hypir_cli.models.whole import apply_whole
 
-STAGES = ("fidelity", "perceptual", "judge")
+STAGES = ("fidelity", "perceptual", "judge", "taught")
+LAYERS = {"taught": ("judge", "taught")}
+"""Recipes that a stage lays over one another, where that is not its own alone."""
 RESULT = "ema.safetensors"
 
 
@@ -78,9 +80,9 @@ def run(stage: str, arguments: argparse.Namespace, *, start: Path, end: float) -
 def write_settings(stage: str, arguments: argparse.Namespace, *, start: Path) -> Path:
     """The stage's settings file in OUT_DIR: what both share, the stage's recipe, and where things are."""
     out_dir: Path = arguments.out_dir
-    values = merged(
-        load_yaml(RECIPE / "whole-shared.yaml"), load_yaml(RECIPE / f"whole-{stage}.yaml")
-    )
+    values = load_yaml(RECIPE / "whole-shared.yaml")
+    for layer in LAYERS.get(stage, (stage,)):
+        values = merged(values, load_yaml(RECIPE / f"whole-{layer}.yaml"))
     places: dict = {
         "output_dir": str(out_dir / stage),
         "model": {"base": str(start)},

@@ -26,6 +26,8 @@ class LoraConfig:
     """The update is scaled by alpha / rank; unset is rank, a factor of 1."""
     targets: tuple[str, ...] = ()
     """Module name endings that get adapters; empty takes the backbone's own."""
+    frozen: tuple[str, ...] = ()
+    """With rank full: beginnings of names of weights that stay as they are, such as `vae.encoder`."""
     quantize_base: Literal["none", "int8", "fp8", "nf4"] = "none"
     """Number format of the frozen weights under the adapters (QLoRA): less memory, a slightly coarser base."""
     start: Path | None = None
@@ -35,6 +37,8 @@ class LoraConfig:
     def __post_init__(self) -> None:
         if self.rank != "full" and self.rank < 1:
             raise ValueError(f"lora.rank must be at least 1, or full, got {self.rank}")
+        if self.frozen and not self.is_full:
+            raise ValueError("lora.frozen needs lora.rank full: beside adapters all is frozen")
         if self.is_full and self.quantize_base != "none":
             raise ValueError("lora.rank full trains the base, so lora.quantize_base must be none")
 
@@ -93,6 +97,9 @@ class LossConfig:
     adversarial_images: float | None = None
     """Weight of what the discriminator's heads on the images themselves say (patch_width, pixel_width), where it differs from
     `adversarial`: for equal logits their gradient at the image is a hundred times weaker than that of heads behind a trunk."""
+    adversarial_images_samples: Literal["all", "taught"] = "all"
+    """Which samples those heads judge: all, or only those whose target is not the clean image but
+    what a teacher made of it (taught), which leaves the rest as faithful as the other losses ask."""
     perceptual: float = 5.0
     """Weight of the perceptual loss."""
     perceptual_kind: Literal["lpips-vgg", "stlpips", "vgg16-hed", "efficientnet-lite0", "none"] = (

@@ -152,16 +152,7 @@ class TrainGanConfig(RunConfig):
         super().__post_init__()
         if self.lora.is_full and self.optim.shard_frozen:
             raise ValueError("optim.shard_frozen has nothing to deal out with lora.rank full")
-        if self.discriminator.alone_steps and not self.loss.adversarial:
-            raise ValueError("discriminator.alone_steps needs loss.adversarial above 0")
-        judge = self.discriminator
-        judges_images = judge.patch_width or judge.pixel_width
-        judges_both = self.loss.adversarial and judges_images and judge.trunk != "none"
-        if self.loss.adversarial_images is not None and not judges_both:
-            raise ValueError(
-                "loss.adversarial_images needs loss.adversarial above 0, a discriminator.trunk, and patch_width or pixel_width"
-                " beside it"
-            )
+        self._check_judge()
         if self.loss.texture > 0 and not self.controls.texture:
             raise ValueError("loss.texture needs controls.texture: true")
         if self.teacher.name != "none" and self.data.degraded:
@@ -182,6 +173,25 @@ class TrainGanConfig(RunConfig):
             raise ValueError(
                 f"teacher.name needs data.crop_size to be a multiple of 4 from {TEACHER_SIDE} up, got {side}"
             )
+
+    def _check_judge(self) -> None:
+        if self.discriminator.alone_steps and not self.loss.adversarial:
+            raise ValueError("discriminator.alone_steps needs loss.adversarial above 0")
+        judge = self.discriminator
+        judges_images = judge.patch_width or judge.pixel_width
+        judges_both = self.loss.adversarial and judges_images and judge.trunk != "none"
+        if self.loss.adversarial_images is not None and not judges_both:
+            raise ValueError(
+                "loss.adversarial_images needs loss.adversarial above 0, a discriminator.trunk, and patch_width or pixel_width"
+                " beside it"
+            )
+        if self.loss.adversarial_images_samples == "taught":
+            compared = judge.loss == "relativistic" and judge.real == "target"
+            if not (judges_images and compared and not judge.vae_round_trip):
+                raise ValueError(
+                    "loss.adversarial_images_samples taught needs discriminator.patch_width or pixel_width, loss relativistic,"
+                    " real target and vae_round_trip false"
+                )
 
 
 def train_layers(cls: type[T], layers: Sequence[Layer], *, command: Command) -> list[Layer]:

@@ -68,7 +68,7 @@ def generator_step(
     target = sharpened(reference, config) if config.loss.target == "sharpened" else reference
     window = perceptual_window(pairs, shift=config.loss.perceptual_shift)
     leaf = restored.detach().requires_grad_()
-    shared = SharedFeatures(models)
+    shared = SharedFeatures(models, shown=partial(shown_images, pairs=pairs, config=config))
     scalars: dict[str, Tensor] = {}
     total = torch.zeros_like(leaf)
     for name, weight, loss_of in _terms(
@@ -187,6 +187,15 @@ def real_images(backbone: Backbone, pairs: Pairs, *, config: TrainGanConfig) -> 
     return real
 
 
+def shown_images(restored: Tensor, pairs: Pairs, *, config: TrainGanConfig) -> Tensor:
+    """What the discriminator's heads on the images see as restored, (B, 3, H, W): the real image itself where a sample is not
+    theirs to judge, which leaves the relativistic loss without a gradient there."""
+    if config.loss.adversarial_images_samples == "all":
+        return restored
+    taught = (pairs.reference != pairs.gt).flatten(1).any(1)
+    return torch.where(taught[:, None, None, None], restored, pairs.reference.to(restored))
+
+
 def sharpened(images: Tensor, config: TrainGanConfig) -> Tensor:
     """Unsharp-masked images, as the degradation's settings say."""
     sharpen = config.degradation.sharpen
@@ -202,7 +211,8 @@ _Term = tuple[str, float, Callable[[Tensor], Tensor]]
 class SharedFeatures:
     """Trunk features within one generator step; the perceptual loss uses them too if it looks through the same trunk."""
 
-    def __init__(self, models: GanModels) -> None:
+    def __init__(self, models: GanModels, *, shown: Callable[[Tensor], Tensor]) -> None:
+        self._shown = shown
         self.fake: TrunkFeatures | None = None
         self.target: TrunkFeatures | None = None
         self.real: TrunkFeatures | None = None
@@ -216,7 +226,7 @@ class SharedFeatures:
         """Features of the restored image, with history."""
         if self.fake is None:
             assert self._discriminator is not None
-            self.fake = self._discriminator.features(images)
+            self.fake = self._discriminator.features(images, shown=self._shown(images))
         return self.fake
 
     def of_real(self, backbone: Backbone, pairs: Pairs, *, config: TrainGanConfig) -> TrunkFeatures:

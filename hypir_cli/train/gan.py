@@ -24,6 +24,7 @@ from hypir_cli.train.adversarial import (
     disturbed_features,
     generator_step,
     real_images,
+    shown_images,
 )
 from hypir_cli.train.ema import Ema
 from hypir_cli.train.generator import GanModels, finish, generate, with_scaled_detail
@@ -67,7 +68,8 @@ class GanStage(Stage):
             self._control_keys = list(named)
             weights = [*weights, *named.values()]
         self.ema = Ema(weights, decay=config.ema.decay, warmup=config.ema.warmup)
-        groups = [ParameterGroup(name="generator", parameters=weights)]
+        moving = [weight for weight in weights if weight.requires_grad]
+        groups = [ParameterGroup(name="generator", parameters=moving)]
         if models.discriminator is not None:
             heads = list(models.discriminator.heads.parameters())
             groups.append(ParameterGroup(name="discriminator", parameters=heads, judges=True))
@@ -178,7 +180,10 @@ class GanStage(Stage):
             real = real_images(self.models.backbone, pairs, config=self._config)
             real_features = self._made(outcome, real, pairs) or discriminator.features(real)
             fake_features = None if outcome is None else outcome.fake_features
-            fake_features = fake_features or discriminator.features(restored.detach())
+            if fake_features is None:
+                fake = restored.detach()
+                shown = shown_images(fake, pairs, config=self._config)
+                fake_features = discriminator.features(fake, shown=shown)
             if settings.r1:
                 disturbed = disturbed_features(discriminator, real, pairs, sigma=settings.r1_sigma)
         scalars = discriminator_step(

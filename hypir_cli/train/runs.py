@@ -177,7 +177,7 @@ def _adapt(backbone: Backbone, *, config: TrainGanConfig) -> tuple[CheckpointInf
     if lora.is_full:
         if lora.start is not None:
             apply_whole(backbone, lora.start)
-        return replace(info, kind="backbone"), WholeWeights(backbone)
+        return replace(info, kind="backbone"), WholeWeights(backbone, frozen=lora.frozen)
     if lora.start is not None:
         info = _continue_lora(backbone, info, config=config)
         return info, AdapterWeights(backbone.denoiser)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from hypir_cli.config.run_dir import LORA_FILE
+from hypir_cli.errors import ConfigError
 from hypir_cli.models.backbones.base import Backbone
 from hypir_cli.models.lora import load_lora_state_dict, lora_state_dict, trainable_parameters
 from hypir_cli.models.whole import load_whole, whole_modules
@@ -66,15 +67,27 @@ class WholeWeights(TrainedWeights):
 
     Args:
         backbone: In float32; its weights start to require gradients.
+        frozen: Beginnings of names whose weights do not; they are saved beside the others.
+
+    Raises:
+        ConfigError: No name begins like this, or nothing is left to train.
     """
 
     file_name = "weights.safetensors"
-    reach_encoder = True
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, frozen: Sequence[str] = ()) -> None:
         self._backbone = backbone
-        for module in whole_modules(backbone).values():
-            module.requires_grad_(True)
+        weights = self.named()
+        for start in frozen:
+            if not any(_begins(name, start) for name in weights):
+                raise ConfigError(f"lora.frozen: no weight's name begins with {start!r}")
+        trained = {name for name in weights if not any(_begins(name, start) for start in frozen)}
+        if not trained:
+            raise ConfigError("lora.frozen leaves no weight to train")
+        for name, parameter in weights.items():
+            parameter.requires_grad_(name in trained)
+        encoder = backbone.encoder_module().parameters()
+        self.reach_encoder = any(parameter.requires_grad for parameter in encoder)
 
     def named(self) -> Mapping[str, nn.Parameter]:
         """`vae.*` and `denoiser.*`."""
@@ -88,3 +101,8 @@ class WholeWeights(TrainedWeights):
     def load(self, tensors: Mapping[str, Tensor], *, source: str) -> None:
         """Copy into the networks."""
         load_whole(self._backbone, tensors, source=source)
+
+
+def _begins(name: str, start: str) -> bool:
+    """Whether a dotted name is `start` or lies below it."""
+    return f"{name}.".startswith(f"{start.rstrip('.')}.")

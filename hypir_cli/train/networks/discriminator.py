@@ -115,10 +115,12 @@ class Discriminator(nn.Module):
             trunk.channels, pooled_dim=trunk.pooled_dim, config=config, seed=seed
         )
 
-    def features(self, images: Tensor) -> TrunkFeatures:
-        """Trunk features of images (B, 3, H, W) in 0..1."""
+    def features(self, images: Tensor, *, shown: Tensor | None = None) -> TrunkFeatures:
+        """Trunk features of images (B, 3, H, W) in 0..1; heads on the images themselves are shown `shown` in their place."""
         features: TrunkFeatures = self.trunk(images)
-        return replace(features, images=images) if self.heads.judge_images else features
+        if not self.heads.judge_images:
+            return features
+        return replace(features, images=images if shown is None else shown)
 
     def train(self, mode: bool = True) -> Discriminator:
         """Switch the heads; the trunk never trains."""
