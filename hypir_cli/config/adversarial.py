@@ -136,12 +136,15 @@ class LossConfig:
     spectrum_lack: float = 0.0
     """What missing power counts in it beside power that is too much, 0..1; above 0 it asks for texture, which the other losses
     then have to put in its place."""
+    mirror: float = 0.0
+    """Weight of the difference between a result and that of the mirrored or turned image, turned back: fine lines that lie on the
+    latent's cells instead of in the photograph. Each image goes through the model twice, so take half of optim.batch_size."""
     target: Literal["clean", "sharpened"] = "clean"
     """Compare with the clean image, or with its unsharp-masked version as the release does (crisper, may overshoot)."""
 
     def __post_init__(self) -> None:
         weights = (self.adversarial, self.perceptual, self.pixel, self.clean, self.texture)
-        if min(*weights, self.grid, self.spectrum, self.adversarial_images or 0.0) < 0:
+        if min(*weights, self.grid, self.spectrum, self.mirror, self.adversarial_images or 0.0) < 0:
             raise ValueError("loss weights must be at least 0")
         check_probability("loss.spectrum_lack", self.spectrum_lack)
         if self.perceptual_samples < 0:

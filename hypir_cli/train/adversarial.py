@@ -18,6 +18,7 @@ from hypir_cli.models.perceptual.trunks import TrunkFeatures
 from hypir_cli.train import draws
 from hypir_cli.train.degradation import usm_sharpen
 from hypir_cli.train.generator import GanModels
+from hypir_cli.train.mirror import mirror_loss
 from hypir_cli.train.networks.discriminator import Discriminator, mean_logit
 from hypir_cli.train.networks.losses import (
     discriminator_loss,
@@ -55,6 +56,7 @@ def generator_step(
     pairs: Pairs,
     *,
     controls: Controls | None = None,
+    symmetry: int = 0,
     config: TrainGanConfig,
     runtime: Runtime,
     scale: float,
@@ -62,7 +64,8 @@ def generator_step(
     """Add the generator's gradients; the discriminator is only asked, nothing of it changes.
 
     Each loss is differentiated down to the restored image by itself, which frees its graph before the next one is built
-    and gives the norm of its gradient for nothing; one backward pass then takes their sum through the generator.
+    and gives the norm of its gradient for nothing; one backward pass then takes their sum through the generator. A `symmetry`
+    other than 0 says that the second half of the pairs is the first one mirrored like this.
     """
     reference = pairs.reference
     target = sharpened(reference, config) if config.loss.target == "sharpened" else reference
@@ -71,9 +74,13 @@ def generator_step(
     shared = SharedFeatures(models, shown=partial(shown_images, pairs=pairs, config=config))
     scalars: dict[str, Tensor] = {}
     total = torch.zeros_like(leaf)
-    for name, weight, loss_of in _terms(
+    terms = _terms(
         models, target, pairs, window=window, shared=shared, controls=controls, config=config
-    ):
+    )
+    if symmetry:
+        differ = partial(mirror_loss, symmetry=symmetry, controls=controls)
+        terms.insert(0, ("mirror", config.loss.mirror, differ))
+    for name, weight, loss_of in terms:
         with runtime.autocast():
             loss = loss_of(leaf)
         keep = shared.is_used_again(name)

@@ -28,6 +28,7 @@ from hypir_cli.train.adversarial import (
 )
 from hypir_cli.train.ema import Ema
 from hypir_cli.train.generator import GanModels, finish, generate, with_scaled_detail
+from hypir_cli.train.mirror import with_mirrored
 from hypir_cli.train.networks.discriminator import Discriminator
 from hypir_cli.train.runtime import Runtime
 from hypir_cli.train.stage import Pairs, ParameterGroup, Stage, WeightsFile
@@ -79,6 +80,9 @@ class GanStage(Stage):
         """Gradients of both players from one generator forward."""
         models, config, runtime = self.models, self._config, self._runtime
         pairs = with_scaled_detail(pairs, config=config.controls)
+        symmetry = 0
+        if config.loss.mirror and not self._alone:
+            pairs, symmetry = with_mirrored(pairs)
         with runtime.autocast(), torch.set_grad_enabled(not self._alone):
             restored, controls = generate(models, pairs, config=config)
         outcome = None
@@ -89,6 +93,7 @@ class GanStage(Stage):
                 restored,
                 pairs,
                 controls=controls,
+                symmetry=symmetry,
                 config=config,
                 runtime=runtime,
                 scale=scale,
