@@ -105,7 +105,7 @@ def test_forms_of_the_decoder_start_alike_and_become_what_they_are_called(compar
         ("enlarge", 1, 2),
         ("overlap-enlarge", 3, 2),
     ):
-        assert results["held_out"]["realesrgan"][name]["grid-score"] > 0
+        assert results["held_out"]["realesrgan"][name]["|log grid-score|"] > 0
         vae = TinyBackbone.load(folder / f"{name}-start").components()["vae"]
         assert isinstance(vae, TinyVAE)
         assert vae.config.basis == reach

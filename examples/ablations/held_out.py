@@ -14,7 +14,9 @@ from hypir_cli.images import READABLE_SUFFIXES
 
 SCALES = {"light": 1, "realesrgan": 4}
 """Degradation presets and how much each shrinks."""
-METRICS = ("psnr", "ssim", "stlpips-vgg", "niqe", "grid-score")
+METRICS = {metric: metric for metric in ("psnr", "ssim", "stlpips-vgg", "niqe")}
+METRICS["grid-score"] = "|log grid-score|"
+"""What each is called as a mean: of ratios `hypir eval` averages the absolute logarithm, 0 where they are 1."""
 CROP = 320
 """Side in pixels of the centre crops, unless another is asked for."""
 
@@ -60,7 +62,8 @@ def scores(arms: Sequence[str], folder: Path) -> dict[str, dict[str, dict[str, f
         )
         summary = json.loads(report.read_text(encoding="utf-8"))["summary"]
         found[preset] = {
-            arm: {metric: summary[arm][metric]["mean"] for metric in METRICS} for arm in arms
+            arm: {mean: summary[arm][metric]["mean"] for metric, mean in METRICS.items()}
+            for arm in arms
         }
     return found
 

@@ -49,7 +49,8 @@ def score_table(results: Mapping[str, Mapping[str, float]], title: str) -> str:
 
 
 def _table(title: str, columns: list[str], rows: Mapping[str, Sequence[float | None]]) -> str:
-    lines = [[title, *columns], ["---"] * (1 + len(columns))]
+    heads = [head.replace("|", "\\|") for head in (title, *columns)]
+    lines = [heads, ["---"] * (1 + len(columns))]
     for name, values in rows.items():
         lines.append([name, *("-" if value is None else f"{value:.4g}" for value in values)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
