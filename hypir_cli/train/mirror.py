@@ -2,7 +2,7 @@
 
 What is in a photograph turns with it when the photograph is mirrored or turned; lines and weaves that a generator lays along edges,
 because a judge asks for detail, start at the latent's cells and do not. So the difference between a result and that of the mirrored
-image, mirrored back, is mostly such patterns; photographs lose nothing by its penalty.
+image, mirrored back, is mostly such patterns; detail that a model does not yet draw alike both ways is softened too.
 """
 
 from __future__ import annotations
