@@ -12,6 +12,7 @@ from hypir_cli.config.restore import ModelConfig, RuntimeConfig
 from hypir_cli.errors import CheckpointError, ConfigError
 from hypir_cli.models.checkpoint import load_tensors, save_tensors
 from hypir_cli.models.load import load_model
+from hypir_cli.models.lora import CONTROL_PREFIX
 from hypir_cli.models.whole import apply_whole, whole_modules
 from hypir_cli.train.runs import train_gan
 from tests.training import gan_config, gan_stage, load_configured, random_pairs, trainable_names
@@ -149,6 +150,24 @@ def test_no_gradient_is_taken_to_a_frozen_encoder(
     config = gan_config(tmp_path, {**WHOLE, "backbone": backbone, "lora.frozen": frozen})
     with gan_stage(config) as (stage, _):
         assert stage.models.trained.reach_encoder == reached
+
+
+@pytest.mark.parametrize(
+    ("frozen", "reached"), [(["vae.encoder", "denoiser"], False), (["denoiser.conv_in"], True)]
+)
+def test_controls_stay_as_they_are_where_all_of_the_denoiser_does(
+    tmp_path: Path, frozen: list[str], reached: bool
+) -> None:
+    overrides = {**WHOLE, "lora.frozen": frozen, "controls.texture": True, "ema.decay": 0.0}
+    config = gan_config(tmp_path, overrides)
+    with gan_stage(config) as (stage, _):
+        assert stage.models.trained.reach_controls == reached
+        embedding = stage.models.backbone.control_embedding
+        assert embedding is not None
+        before = {key: value.clone() for key, value in embedding.state_dict().items()}
+    after = load_tensors(train_gan(config).result)[0]
+    same = [torch.equal(value, after[f"{CONTROL_PREFIX}{key}"]) for key, value in before.items()]
+    assert all(same) != reached
 
 
 @pytest.mark.parametrize(

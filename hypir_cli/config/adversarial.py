@@ -27,7 +27,8 @@ class LoraConfig:
     targets: tuple[str, ...] = ()
     """Module name endings that get adapters; empty takes the backbone's own."""
     frozen: tuple[str, ...] = ()
-    """With rank full: beginnings of names of weights that stay as they are, such as `vae.encoder`."""
+    """With rank full: beginnings of names of weights that stay as they are, such as `vae.encoder`; with all of `denoiser` what the
+    controls have learned stays too."""
     quantize_base: Literal["none", "int8", "fp8", "nf4"] = "none"
     """Number format of the frozen weights under the adapters (QLoRA): less memory, a slightly coarser base."""
     start: Path | None = None

@@ -65,7 +65,8 @@ class GanStage(Stage):
         self._control_keys: list[str] = []
         weights = list(trained.values())
         if backbone.control_embedding is not None:
-            named = dict(backbone.control_embedding.requires_grad_(True).named_parameters())
+            embedding = backbone.control_embedding.requires_grad_(models.trained.reach_controls)
+            named = dict(embedding.named_parameters())
             self._control_keys = list(named)
             weights = [*weights, *named.values()]
         self.ema = Ema(weights, decay=config.ema.decay, warmup=config.ema.warmup)

@@ -15,9 +15,7 @@ from torch import Tensor
 from hypir_cli.models.backbones.controls import Controls
 from hypir_cli.train import draws
 from hypir_cli.train.stage import Pairs
-
-SYMMETRIES = 8
-"""Of a square: mirrored left to right (bit 1), top to bottom (2) and along the diagonal (4); 0 leaves it as it is."""
+from hypir_cli.train.symmetry import SYMMETRIES, mirrored, mirrored_back
 
 
 def with_mirrored(pairs: Pairs) -> tuple[Pairs, int]:
@@ -40,20 +38,6 @@ def with_mirrored(pairs: Pairs) -> tuple[Pairs, int]:
         keys=pairs.keys * 2,
         target=None if pairs.target is None else doubled(pairs.target),
     ), symmetry
-
-
-def mirrored(images: Tensor, symmetry: int) -> Tensor:
-    """Images (..., S, S) by one of the `SYMMETRIES`."""
-    axes = [axis for bit, axis in ((1, -1), (2, -2)) if symmetry & bit]
-    flipped = images.flip(axes) if axes else images
-    return flipped.transpose(-1, -2) if symmetry & 4 else flipped
-
-
-def mirrored_back(images: Tensor, symmetry: int) -> Tensor:
-    """Undo `mirrored`."""
-    turned = images.transpose(-1, -2) if symmetry & 4 else images
-    axes = [axis for bit, axis in ((1, -1), (2, -2)) if symmetry & bit]
-    return turned.flip(axes) if axes else turned
 
 
 def mirror_loss(images: Tensor, *, symmetry: int, controls: Controls | None = None) -> Tensor:

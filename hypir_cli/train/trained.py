@@ -21,10 +21,12 @@ class TrainedWeights(ABC):
     Attributes:
         file_name: What a checkpoint calls the file of the live ones.
         reach_encoder: Whether the VAE's encoder is among them, so that gradients have to reach it.
+        reach_controls: Whether a control embedding may train with them: its gradients come through the denoiser.
     """
 
     file_name: str
     reach_encoder: bool
+    reach_controls: bool = True
 
     @abstractmethod
     def named(self) -> Mapping[str, nn.Parameter]:
@@ -88,6 +90,8 @@ class WholeWeights(TrainedWeights):
             parameter.requires_grad_(name in trained)
         encoder = backbone.encoder_module().parameters()
         self.reach_encoder = any(parameter.requires_grad for parameter in encoder)
+        denoiser = backbone.denoiser.parameters()
+        self.reach_controls = any(parameter.requires_grad for parameter in denoiser)
 
     def named(self) -> Mapping[str, nn.Parameter]:
         """`vae.*` and `denoiser.*`."""

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from hypir_cli.train.data.keys import SampleKey
 from hypir_cli.train.stage import Pairs
+from hypir_cli.train.symmetry import SYMMETRIES, mirrored
 
 STREAM = 1
 """Second part of the keys of shown samples; that of fresh ones is 0."""
@@ -56,7 +56,7 @@ class PairPool:
         random = key.generator("pool")
         places = random.integers(len(self._pairs), size=count - len(fresh))
         taken = [*_singles(fresh), *(self._pairs[int(place)] for place in places)]
-        ways = random.integers(8, size=count)
+        ways = random.integers(SYMMETRIES, size=count)
         turned = [_turned(pair, int(way)) for pair, way in zip(taken, ways, strict=True)]
         keys = tuple(
             SampleKey(self._seed, STREAM, (first + number) * self._world_size + self._rank)
@@ -91,11 +91,5 @@ def _together(pairs: Sequence[Pairs]) -> Pairs:
 
 
 def _turned(pair: Pairs, way: int) -> Pairs:
-    """One of the eight ways to turn and mirror a square."""
-
-    def turn(images: Tensor) -> Tensor:
-        images = images.flip(-1) if way >= 4 else images
-        return torch.rot90(images, way % 4, (-2, -1))
-
-    target = None if pair.target is None else turn(pair.target)
-    return replace(pair, lq=turn(pair.lq), gt=turn(pair.gt), target=target)
+    target = None if pair.target is None else mirrored(pair.target, way)
+    return replace(pair, lq=mirrored(pair.lq, way), gt=mirrored(pair.gt, way), target=target)
